@@ -1,0 +1,1 @@
+"""What an adapter is: configuration, manifest, safe weights, versions and aliases, archives."""

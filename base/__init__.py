@@ -1,0 +1,1 @@
+"""What a base model is: catalogue, fetch, digest, loading, quantisation, prompt rendering and loss mask."""

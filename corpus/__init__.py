@@ -1,0 +1,1 @@
+"""Records from files: reading, columns, duplicates, split and report. No tensors here."""

@@ -1,0 +1,1 @@
+"""One measure a file: pure functions from an answer and a reference to a number."""

@@ -1,0 +1,1 @@
+"""The application: engine, HTTP routes and command line over the packages below it."""

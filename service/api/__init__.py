@@ -1,0 +1,1 @@
+"""HTTP: thin routes over the engine, the registry and evaluation."""

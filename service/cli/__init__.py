@@ -1,0 +1,1 @@
+"""The `lorad` command: one module a sub-command."""

@@ -1,0 +1,55 @@
+"""Errors of the engine. Routes map them to HTTP; the engine itself knows none.
+
+EngineError
+├── PromptTooLongError   prompt and new tokens do not fit the context
+├── QueueFullError       too many requests wait
+├── AdapterLoadError     an adapter cannot be brought into memory
+├── EngineClosedError    the engine is shutting down
+└── EngineFailedError    a batch failed inside; a defect, not the caller's fault
+"""
+
+
+class EngineError(Exception):
+    """Root of every error that a request can end with."""
+
+
+class PromptTooLongError(EngineError):
+    """Prompt and new tokens together exceed the context.
+
+    Attributes:
+        prompt_tokens: tokens of the prompt.
+        max_tokens: new tokens asked for.
+        context_tokens: the model's limit on their sum.
+    """
+
+    def __init__(self, prompt_tokens: int, max_tokens: int, context_tokens: int) -> None:
+        super().__init__(
+            f"the prompt has {prompt_tokens} tokens and {max_tokens} new ones are asked for, "
+            f"but the context of this base is {context_tokens} tokens; shorten the prompt or lower max_tokens"
+        )
+        self.prompt_tokens = prompt_tokens
+        self.max_tokens = max_tokens
+        self.context_tokens = context_tokens
+
+
+class QueueFullError(EngineError):
+    """As many requests wait as may."""
+
+    def __init__(self, limit: int, retry_after_seconds: int) -> None:
+        super().__init__(f"{limit} requests are waiting, which is the limit; try again in {retry_after_seconds} s")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class AdapterLoadError(EngineError):
+    """The adapter's files could not be brought into memory."""
+
+
+class EngineClosedError(EngineError):
+    """The engine takes no more requests."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down; send the request again to another one, or later")
+
+
+class EngineFailedError(EngineError):
+    """A batch raised something unforeseen; the server's log has the traceback."""

@@ -1,0 +1,103 @@
+"""The engine behind evaluation's `Sampler` protocol."""
+
+import queue
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from evaluation.sampler import Completion, GenerateRequest, ScoredContinuation, ScoredGroup, ScoreGroup
+from service.engine.engine import Engine
+from service.engine.request import AdapterSource, GenerationRequest, SamplingParams, ScoreRequest, Scores
+
+_IN_FLIGHT = 128
+"""Requests of one caller that wait or run at once: an evaluation must not fill the queue for everybody."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a model's requests go."""
+
+    adapter: AdapterSource | None
+    stop_ids: frozenset[int]
+
+
+class EngineSampler:
+    """Implements `evaluation.sampler.Sampler`; `route` turns a model's name into what the engine needs."""
+
+    def __init__(self, engine: Engine, route: Callable[[str | None], Route]) -> None:
+        self._engine = engine
+        self._route = route
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[Completion]:
+        """One completion for each request, as they finish."""
+        routes = {model: self._route(model) for model in {request.model for request in requests}}
+        finished: queue.SimpleQueue[Completion | BaseException] = queue.SimpleQueue()
+        with ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="sampler") as pool:
+            for index, request in enumerate(requests):
+                pool.submit(self._complete, index, request, routes[request.model], finished)
+            for _ in requests:
+                item = finished.get()
+                if isinstance(item, BaseException):
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise item
+                yield item
+
+    def score(self, groups: Sequence[ScoreGroup]) -> list[ScoredGroup]:
+        """The scores of each group, in order."""
+        routes = {model: self._route(model) for model in {group.model for group in groups}}
+        requests = [
+            ScoreRequest(
+                token_ids=group.context_ids + continuation,
+                start=len(group.context_ids),
+                adapter=routes[group.model].adapter,
+            )
+            for group in groups
+            for continuation in group.continuations
+        ]
+        scores = iter(self._score_all(requests))
+        return [
+            ScoredGroup(continuations=tuple(_scored(next(scores)) for _ in group.continuations)) for group in groups
+        ]
+
+    def _score_all(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
+        # Sequences of like length share a pass: padding is computed too.
+        order = sorted(range(len(requests)), key=lambda at: len(requests[at].token_ids))
+        found: dict[int, Scores] = {}
+        for start in range(0, len(order), _IN_FLIGHT):
+            window = order[start : start + _IN_FLIGHT]
+            futures = self._engine.score([requests[at] for at in window])
+            found |= {at: future.result() for at, future in zip(window, futures, strict=True)}
+        return [found[at] for at in range(len(requests))]
+
+    def _complete(
+        self,
+        index: int,
+        request: GenerateRequest,
+        route: Route,
+        finished: "queue.SimpleQueue[Completion | BaseException]",
+    ) -> None:
+        try:
+            finished.put(self._answer(index, request, route))
+        except Exception as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
+            finished.put(error)
+
+    def _answer(self, index: int, request: GenerateRequest, route: Route) -> Completion:
+        params = SamplingParams(
+            max_tokens=request.max_tokens, temperature=request.temperature, seed=request.seed, stop=request.stop
+        )
+        generation = GenerationRequest(
+            prompt_ids=request.prompt_ids, params=params, stop_ids=route.stop_ids, adapter=route.adapter
+        )
+        answer = self._engine.submit(generation).answer()
+        return Completion(
+            index=index,
+            text=answer.text,
+            token_ids=answer.token_ids,
+            finish_reason=answer.finish_reason,
+            prompt_tokens=answer.prompt_tokens,
+            seconds=answer.seconds,
+        )
+
+
+def _scored(scores: Scores) -> ScoredContinuation:
+    return ScoredContinuation(logprobs=scores.logprobs, is_greedy=scores.is_greedy)

@@ -1,0 +1,82 @@
+"""Every setting of lorad, read from `LORAD_*` environment variables here and nowhere else."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+
+
+class Settings(BaseSettings):
+    """The environment's settings; command line flags override them through `Settings(field=value)`."""
+
+    model_config = SettingsConfigDict(env_prefix="LORAD_", frozen=True, extra="forbid")
+
+    home: Path = Path("~/.local/share/lorad")
+    """Where the registry, adapters and bases live."""
+    base_model: str = DEFAULT_MODEL
+    """Catalogue name, local folder or hub id of the base."""
+    base_home: Path | None = None
+    """Where catalogue bases live; default `$LORAD_HOME/bases`."""
+    served_model_name: str | None = Field(default=None, min_length=1, max_length=255)
+    """The base's public id; default its catalogue name, hub id or the folder's name."""
+    database_url: str | None = None
+    """SQLAlchemy URL of the registry; default a SQLite file in `$LORAD_HOME`."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: float32 on the CPU, bfloat16 on CUDA."""
+    quantization: Literal["none", "int8", "nf4"] = "none"
+    """Of the base's linear layers when serving, generating and evaluating."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    """0 takes a free one."""
+    server: str | None = None
+    """URL of a running server that commands should use instead of working in their own process."""
+    api_keys: str = ""
+    """`tenant=key,…`, or `tenant:scope=key` for a key of one scope (infer, train, admin).
+    Empty: one tenant `default`, and only loopback addresses may be served."""
+
+    max_loras: int = Field(default=16, ge=1, le=4096)
+    """Adapters in memory at once."""
+    max_lora_rank: int = Field(default=256, ge=1, le=2048)
+    """A larger rank is refused at upload and import."""
+    max_num_seqs: int = Field(default=32, ge=1, le=4096)
+    """Requests of one batch."""
+    max_waiting: int = Field(default=1024, ge=1, le=1_000_000)
+    """Requests that may wait for a batch; one more gets 429."""
+    max_new_tokens: int = Field(default=4096, ge=1)
+    """The most a request may ask for."""
+    default_max_tokens: int = Field(default=256, ge=1)
+    """New tokens where a request does not say."""
+    max_body_bytes: int = Field(default=4 << 20, ge=1024)
+    """Of a JSON request."""
+    max_upload_bytes: int = Field(default=2 << 30, ge=1024)
+    """Of an adapter archive."""
+    shutdown_timeout: float = Field(default=30, ge=0)
+    """Seconds that running requests get to end after SIGTERM."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("home", "base_home")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
+
+    @cached_property
+    def bases(self) -> Path:
+        """Where catalogue bases live."""
+        return self.base_home or self.home / "bases"
+
+    @cached_property
+    def adapters(self) -> Path:
+        """Where adapter versions live."""
+        return self.home / "adapters"
+
+    @cached_property
+    def registry_url(self) -> str:
+        """SQLAlchemy URL of the registry."""
+        return self.database_url or f"sqlite:///{self.home / 'lorad.db'}"

@@ -1,0 +1,1 @@
+"""Records to adapters: batches, LoRA layers, the loop, checkpoints."""

@@ -1,0 +1,145 @@
+"""Checkpoints: the adapter in PEFT's format beside all that an exact continuation needs.
+
+    step-N/adapter_config.json, adapter_model.safetensors   as published, so a checkpoint can be served
+           optimizer.safetensors                            AdamW's moments by parameter name
+           random.safetensors                               the generators' states (dropout draws from them)
+           state.json                                       step, counters, the run's fingerprint, digests of the files
+
+No pickle anywhere: state is tensors and JSON, and a file that does not have its recorded digest is refused.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from storage.durable import staged_folder
+from training.errors import CheckpointError
+
+_STATE = "state.json"
+_OPTIMIZER = "optimizer.safetensors"
+_RANDOM = "random.safetensors"
+_STEP_FOLDER = re.compile(r"step-(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is."""
+
+    step: int
+    """Optimizer steps done."""
+    trained_tokens: int
+    seconds: float
+    """Spent in steps."""
+    base_valid_loss: float | None
+    train_loss: float
+    """Of the last step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a resumed run is given back."""
+
+    folder: Path
+    progress: Progress
+    optimizer: Mapping[str, Tensor]
+
+
+class Checkpoints:
+    """The checkpoints of one run under `folder`, newest `keep` of them.
+
+    `fingerprint` says which run they belong to: a digest of its configuration, data and base.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, keep: int) -> None:
+        self._folder = folder
+        self._fingerprint = fingerprint
+        self._keep = keep
+
+    def save(self, adapter: Path, optimizer: Mapping[str, Tensor], progress: Progress) -> Path:
+        """Writes a checkpoint whole or not at all, then drops the oldest beyond those kept.
+
+        Args:
+            adapter: a folder in PEFT's format; its files are copied.
+            optimizer: see `optimizer_tensors`.
+            progress: how far the run is.
+        """
+        target = self._folder / f"step-{progress.step}"
+        with staged_folder(target) as staged:
+            for file in adapter.iterdir():
+                shutil.copyfile(file, staged / file.name)
+            save_file(dict(optimizer), staged / _OPTIMIZER)
+            save_file(_random_states(), staged / _RANDOM)
+            digests = {file.name: _digest(file) for file in sorted(staged.iterdir())}
+            state = {"fingerprint": self._fingerprint, "progress": asdict(progress), "files": digests}
+            (staged / _STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+        for old in self._present()[: -self._keep]:
+            shutil.rmtree(old, ignore_errors=True)
+        return target
+
+    def resume(self) -> Checkpoint | None:
+        """The newest checkpoint, with the random generators set back to it; nothing when there is none.
+
+        Raises:
+            CheckpointError: it is damaged, or belongs to a run with other settings, data or base.
+        """
+        present = self._present()
+        if not present:
+            return None
+        folder = present[-1]
+        state = self._checked_state(folder)
+        _restore_random(load_file(folder / _RANDOM))
+        return Checkpoint(
+            folder=folder, progress=Progress(**state["progress"]), optimizer=load_file(folder / _OPTIMIZER)
+        )
+
+    def _checked_state(self, folder: Path) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+            damaged = [name for name, digest in state["files"].items() if _digest(folder / name) != digest]
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{folder} cannot be read: {error}; delete it to resume from an earlier one"
+            ) from error
+        if damaged:
+            raise CheckpointError(f"{folder}: {', '.join(damaged)} changed since it was written; delete the folder")
+        if state["fingerprint"] != self._fingerprint:
+            raise CheckpointError(
+                f"{folder} belongs to a run with other settings, data or base (fingerprint {state['fingerprint']}, "
+                f"this run {self._fingerprint}); start without --resume or choose another --output"
+            )
+        return state
+
+    def _present(self) -> list[Path]:
+        if not self._folder.is_dir():
+            return []
+        found = [
+            (int(match[1]), entry) for entry in self._folder.iterdir() if (match := _STEP_FOLDER.fullmatch(entry.name))
+        ]
+        return [entry for _, entry in sorted(found)]
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda:{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def _restore_random(states: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([state for name, state in states.items() if name != "cpu"])

@@ -1,0 +1,51 @@
+"""What a training run is told. Imports no tensors: the command line and HTTP validate with it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingConfig(BaseModel):
+    """One LoRA run. Unknown keys are refused; the defaults train a usable adapter on a few hundred rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    epochs: float = Field(default=3.0, gt=0, le=100)
+    """Passes over the training rows; a fraction ends within one."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Ends after so many optimizer steps, if `epochs` has not ended before."""
+    batch_size: int = Field(default=8, ge=1, le=4096)
+    """Rows of one forward and backward pass."""
+    gradient_accumulation: int = Field(default=1, ge=1, le=4096)
+    """Passes of one optimizer step; the loss is weighted by labelled tokens over all of them."""
+    layout: Literal["packed", "padded"] = "packed"
+    """How a batch's rows lie in memory: end to end, each blind to the others, or side by side with padding.
+    The loss is the same."""
+    max_length: int = Field(default=1024, ge=8, le=1_048_576)
+    """Tokens of a row; what is beyond is cut off and counted."""
+
+    rank: int = Field(default=16, ge=1, le=512)
+    alpha: float = Field(default=32.0, gt=0, le=4096)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    """Names of linear modules, or their last parts (`q_proj`); `all-linear` is every one but the output head."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank) rather than alpha / rank (arXiv:2312.03732)."""
+    dora: bool = False
+    """Learn a magnitude per output beside the low-rank direction (arXiv:2402.09353)."""
+
+    learning_rate: float = Field(default=5e-4, gt=0, le=1)
+    """At its peak, after the warm-up."""
+    warmup_ratio: float = Field(default=0.05, ge=0, le=1)
+    """Share of all steps in which the learning rate rises linearly from zero; a cosine to zero follows."""
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this L2 norm."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+    eval_every: int | None = Field(default=None, ge=1)
+    """Steps between evaluations on the held-out rows; by default once an epoch. The last step always evaluates."""
+    save_every: int | None = Field(default=None, ge=1)
+    """Steps between checkpoints; by default once an epoch."""
+    keep_checkpoints: int = Field(default=2, ge=1, le=1000)
+    """The newest so many checkpoints stay on disk."""

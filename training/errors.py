@@ -1,0 +1,40 @@
+"""Errors of the training package.
+
+TrainingError
+├── ConfigError         a setting is out of range, or names a module that the base does not have
+├── NoTrainingRowsError no row is left to train on
+├── DivergedError       the loss or a gradient became NaN or infinite
+├── CheckpointError     a checkpoint is damaged, or belongs to another run
+└── Stopped             the run was asked to stop; its checkpoint can be resumed
+"""
+
+from pathlib import Path
+
+
+class TrainingError(Exception):
+    """Root of every error that this package raises for a user to read."""
+
+
+class ConfigError(TrainingError):
+    """A training setting cannot be used with this base."""
+
+
+class NoTrainingRowsError(TrainingError):
+    """Every row was refused, or none was given."""
+
+
+class DivergedError(TrainingError):
+    """The loss or a gradient is no longer a finite number."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint cannot be resumed."""
+
+
+class Stopped(TrainingError):
+    """The run ended early because it was asked to; `checkpoint` continues it."""
+
+    def __init__(self, step: int, checkpoint: Path) -> None:
+        super().__init__(f"stopped after step {step}; continue with --resume (checkpoint {checkpoint})")
+        self.step = step
+        self.checkpoint = checkpoint

@@ -1,0 +1,37 @@
+"""The loss: negative log-likelihood of the labelled tokens, in nats."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.batches import Batch
+
+
+def labelled_nll(model: nn.Module, batch: Batch) -> Tensor:
+    """The sum over the batch's labelled tokens, a scalar in float32.
+
+    Logits are computed only at columns that predict a labelled token: the output head over every position would cost
+    more than the rest of a small model.
+    """
+    rows, columns = batch.predictors
+    kept_columns, column_of = columns.unique(return_inverse=True)
+    logits_RKV = model(
+        input_ids=batch.input_ids_RT,
+        attention_mask=batch.attention_mask_RT,
+        position_ids=batch.position_ids_RT,
+        use_cache=False,
+        logits_to_keep=kept_columns,
+    ).logits
+    return functional.cross_entropy(logits_RKV[rows, column_of].float(), batch.targets_L, reduction="sum")
+
+
+@torch.no_grad()
+def mean_nll(model: nn.Module, batches: Iterable[Batch]) -> float:
+    """The loss of a whole set: the sum over its labelled tokens divided by their number, in nats."""
+    total, num_labelled = 0.0, 0
+    for batch in batches:
+        total += labelled_nll(model, batch).item()
+        num_labelled += batch.num_labelled
+    return total / num_labelled

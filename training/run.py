@@ -1,0 +1,69 @@
+"""The data and the outcome of one training run."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.config import LoraConfig
+from base.loader import LoadedBase
+from training.config import TrainingConfig
+from training.examples import Prepared
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Token rows to learn from, and rows kept out of training to measure by."""
+
+    train: Prepared
+    valid: Prepared | None = None
+    digest: str
+    """`sha256:…` of the training file as it was read."""
+    valid_digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a finished run reports. Losses are in nats per labelled token."""
+
+    output: Path
+    steps: int
+    train_loss: float
+    """Of the last step's rows."""
+    valid_loss: float | None
+    base_valid_loss: float | None
+    """The same rows without the adapter."""
+    trained_tokens: int
+    tokens_per_second: float
+    seconds: float
+    """Spent in optimizer steps."""
+    peak_memory_bytes: int
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures that say how good the adapter is, for its manifest."""
+        found = {"train_loss": self.train_loss, "valid_loss": self.valid_loss, "base_valid_loss": self.base_valid_loss}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def adapter_config(config: TrainingConfig, base_name: str, target_modules: tuple[str, ...]) -> LoraConfig:
+    """The adapter that `config` asks for, as it will be published."""
+    return LoraConfig(
+        rank=config.rank,
+        alpha=config.alpha,
+        dropout=config.dropout,
+        target_modules=target_modules,
+        rslora=config.rslora,
+        dora=config.dora,
+        base_model_name=base_name,
+    )
+
+
+def fingerprint(base: LoadedBase, config: TrainingConfig, data: TrainingData) -> str:
+    """A digest of everything that a run's path depends on: a checkpoint of another run must not be resumed."""
+    total = hashlib.sha256()
+    facts = [config.model_dump(mode="json"), base.digest, base.quantization, str(base.dtype)]
+    total.update(json.dumps(facts, sort_keys=True).encode())
+    for example in data.train.examples:
+        total.update(json.dumps([example.input_ids, example.labelled]).encode())
+    return total.hexdigest()[:16]
