@@ -43,15 +43,20 @@ def open_plain(path: Path, limit_bytes: int) -> BufferedReader:
         raise InvalidAdapterError(f"{path.name} is missing: an adapter folder holds {CONFIG} and {WEIGHTS}") from error
     except OSError as error:
         raise InvalidAdapterError(f"{path.name} cannot be read as a plain file ({error.strerror})") from error
-    file = os.fdopen(descriptor, "rb")
     status = os.fstat(descriptor)
+    refusal = _refusal(status, limit_bytes)
+    if refusal:
+        os.close(descriptor)
+        raise InvalidAdapterError(f"{path.name} {refusal}")
+    return os.fdopen(descriptor, "rb")
+
+
+def _refusal(status: os.stat_result, limit_bytes: int) -> str:
     if not stat.S_ISREG(status.st_mode):
-        file.close()
-        raise InvalidAdapterError(f"{path.name} is not a plain file")
+        return "is not a plain file"
     if status.st_size > limit_bytes:
-        file.close()
-        raise InvalidAdapterError(f"{path.name} has {status.st_size} bytes, more than the limit of {limit_bytes}")
-    return file
+        return f"has {status.st_size} bytes, more than the limit of {limit_bytes}"
+    return ""
 
 
 def parse_object(text: bytes, name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from adapters.base_facts import BaseFacts
 from adapters.digest import adapter_digest, folder_key
 from adapters.files import ADAPTER_FILES, MANIFEST, MAX_BYTES, open_plain
 from adapters.reference import check_name
-from adapters.registry import FOLDERS_LOCK, Registry
+from adapters.registry import Registry
 from adapters.rows import adapter_row
 from adapters.tables import READY, AdapterRow, VersionRow
 from adapters.validation import CheckedAdapter, validate
@@ -57,8 +57,7 @@ def publish(registry: Registry, submission: Submission, base: BaseFacts) -> Vers
         digest = adapter_digest(staged)
         size_bytes = sum((staged / name).stat().st_size for name in ADAPTER_FILES)
         registry.folders.seal(staged)
-        with registry.database.session() as session:
-            registry.database.serialise(session, FOLDERS_LOCK)
+        with registry.writing() as session:
             registry.folders.publish(staged, folder_key(digest))
             adapter = _adapter(session, submission)
             row = _existing(session, adapter, digest)

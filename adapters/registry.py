@@ -1,6 +1,7 @@
 """Adapters of every tenant: names, versions, aliases. No tensors are touched here; `publication` adds versions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -15,8 +16,7 @@ from adapters.version import Adapter, AliasEvent, Change, Version
 from storage.database import Database
 from storage.folders import FolderStore
 
-FOLDERS_LOCK = "adapter-folders"
-"""Publishing and deleting exclude each other under this name, or one would delete what the other relies on."""
+_LOCK = "adapters"
 
 
 class Registry:
@@ -29,6 +29,13 @@ class Registry:
     def __init__(self, database: Database, folders: FolderStore) -> None:
         self.database = database
         self.folders = folders
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction that changes adapters; one runs at a time, or one would delete what another relies on."""
+        with self.database.session() as session:
+            self.database.serialise(session, _LOCK)
+            yield session
 
     def resolve(self, tenant: str, reference: Reference | str) -> Version:
         """The version a reference means.
@@ -71,7 +78,7 @@ class Registry:
         """
         target = _parsed(target)
         check_name(alias, "alias")
-        with self.database.session() as session:
+        with self.writing() as session:
             adapter = find_adapter(session, tenant, target.name)
             row = resolve_row(session, adapter, target)
             moves.point(session, adapter, alias, row.number, change or Change())
@@ -84,7 +91,7 @@ class Registry:
             UnknownAdapterError, UnknownAliasError: there is nothing of that name.
             NoEarlierVersionError: it never pointed to another version that still exists.
         """
-        with self.database.session() as session:
+        with self.writing() as session:
             adapter = find_adapter(session, tenant, name)
             row = moves.go_back(session, adapter, alias, change or Change())
             return self.version(session, adapter, row)
@@ -95,7 +102,7 @@ class Registry:
         Raises:
             UnknownAdapterError, UnknownAliasError: there is nothing of that name.
         """
-        with self.database.session() as session:
+        with self.writing() as session:
             moves.remove(session, find_adapter(session, tenant, name), alias, change or Change())
 
     def alias_history(self, tenant: str, name: str, alias: str) -> list[AliasEvent]:
@@ -127,7 +134,7 @@ class Registry:
             UnknownAdapterError, UnknownVersionError: there is nothing of that name.
             AliasInUseError: an alias points to this one version.
         """
-        with self.database.session() as session:
+        with self.writing() as session:
             adapter = find_adapter(session, tenant, name)
             if number is None:
                 rows = list(version_rows(session, adapter))
@@ -159,9 +166,8 @@ class Registry:
         Returns:
             The number of folders removed.
         """
-        with self.database.session() as session:
-            # A folder appears in the transaction that adds its row, so that under this lock none is half-way.
-            self.database.serialise(session, FOLDERS_LOCK)
+        with self.writing() as session:
+            # A folder appears in the transaction that adds its row, so that none is half-way here.
             needed = {folder_key(digest) for digest in session.scalars(select(VersionRow.digest))}
             for key in set(self.folders.keys()) - needed:
                 self.folders.discard(key)
@@ -213,8 +219,7 @@ class Registry:
     def _collect(self, digests: list[str]) -> None:
         """Drop folders that no row needs. A second transaction, so that files outlive a failed commit of the first."""
         for digest in digests:
-            with self.database.session() as session:
-                self.database.serialise(session, FOLDERS_LOCK)
+            with self.writing() as session:
                 if not session.scalar(select(func.count()).where(VersionRow.digest == digest)):
                     self.folders.discard(folder_key(digest))
         self.folders.empty_trash()

@@ -44,7 +44,8 @@ class ZipArchive:
                 raise _invalid(f"entry {member.filename[:120]!a} is a link or a device")
             if member.flag_bits & _ENCRYPTED:
                 raise _invalid(f"entry {member.filename[:120]!a} is encrypted")
-            if not member.is_dir():
+            # Not is_dir(), which fails on an empty name.
+            if not member.orig_filename.endswith("/"):
                 yield member
 
     @contextmanager

@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     """0 takes a free one."""
     server: str | None = None
     """URL of a running server that commands should use instead of working in their own process."""
+    api_key: str | None = None
+    """The key that commands send to `server`."""
     api_keys: str = ""
     """`tenant=key,…`, or `tenant:scope=key` for a key of one scope (infer, train, admin).
     Empty: one tenant `default`, and only loopback addresses may be served."""

@@ -49,7 +49,9 @@ class Database:
         self._engine = create_engine(self._url)
         if self.is_sqlite:
             _prepare_sqlite(self._engine)
-        self._readers = self._engine.execution_options(**{_BEGIN: "BEGIN DEFERRED"})
+        # Each kind's way to a transaction that sees one state from its first read to its end.
+        one_view = {_BEGIN: "BEGIN DEFERRED"} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._readers = self._engine.execution_options(**one_view)
 
     @property
     def is_sqlite(self) -> bool:

@@ -13,9 +13,12 @@ from storage.errors import StagedFolderError
 
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
-    """Gives an empty folder beside `target`; when the block ends well it takes `target`'s place, durably.
+    """Gives an empty folder beside `target`; when the block ends well it becomes `target`, durably and by one rename.
 
-    A reader sees the earlier folder or the new one, whole. When the block raises, nothing has changed.
+    When the block raises, or the process is killed anywhere, there is no `target`.
+
+    Raises:
+        StagedFolderError: `target` exists.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     staged = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
@@ -24,13 +27,8 @@ def staged_folder(target: Path) -> Iterator[Path]:
         yield staged
         flush_tree(staged)
         if target.exists():
-            # A rename cannot replace a folder that is not empty.
-            discarded = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-            os.rename(target, discarded)
-            os.rename(staged, target)
-            shutil.rmtree(discarded, ignore_errors=True)
-        else:
-            os.rename(staged, target)
+            raise StagedFolderError(f"{target} exists and is not replaced")
+        os.rename(staged, target)
         flush(target.parent)
     finally:
         shutil.rmtree(staged, ignore_errors=True)

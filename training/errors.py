@@ -34,6 +34,9 @@ class CheckpointError(TrainingError):
 class Stopped(TrainingError):
     """The run ended early because it was asked to; `checkpoint` continues it."""
 
+    interrupted = False
+    """Whether a person stopped it at the keyboard, rather than a supervisor."""
+
     def __init__(self, step: int, checkpoint: Path) -> None:
         super().__init__(f"stopped after step {step}; continue with --resume (checkpoint {checkpoint})")
         self.step = step

@@ -40,6 +40,7 @@ def write_output(output: Path, layers: Mapping[str, LoraLinear], adapter: LoraCo
     The files are complete before any of them appears in `output`.
     """
     manifest = _manifest(finished)
+    shutil.rmtree(output / ".adapter", ignore_errors=True)
     with staged_folder(output / ".adapter") as staged:
         write_layers(staged, layers, adapter)
         manifest.write(staged)

@@ -151,8 +151,20 @@ def test_layers_cannot_be_chosen_beside_a_pattern() -> None:
         from_peft(target_modules=".*q_proj", layers_to_transform=[0])
 
 
-@given(st.dictionaries(st.sampled_from(sorted(peft.LoraConfig().to_dict())), st.none() | st.booleans() | st.integers()
-       | st.text(max_size=5) | st.lists(st.text(max_size=5), max_size=2) | st.dictionaries(st.text(), st.integers())))  # fmt: skip
+KEYS = st.sampled_from(sorted(peft.LoraConfig().to_dict()))
+TEXTS = st.text(max_size=5)
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    TEXTS,
+    st.lists(TEXTS, max_size=2),
+    st.dictionaries(TEXTS, st.integers() | st.floats()),
+)
+
+
+@given(st.dictionaries(KEYS, VALUES))
 def test_any_values_are_read_or_refused(values: dict[str, Any]) -> None:
     try:
         LoraConfig.from_peft({**MINIMAL, **values})

@@ -22,7 +22,6 @@ MODULES = tuple(
 )
 ENDINGS = st.sampled_from(["q_proj", "self_attn.v_proj", "proj", "model.layers.1.mlp.up_proj", "up_proj", "layers.2"])
 LISTS = st.lists(ENDINGS, min_size=1, max_size=3)
-REGULAR = st.sampled_from([r".*\.q_proj", r"model\.layers\.[12]\..*", "q_proj", r"(?i).*Q_PROJ", r".*(q|up)_proj$"])
 
 
 def peft_targets(**settings: Any) -> tuple[str, ...]:
@@ -77,7 +76,7 @@ def test_a_malformed_pattern_is_refused_wherever_it_stands(key: str) -> None:
         )
 
 
-@pytest.mark.parametrize("pattern", ["((a+)+)+$", "(.*.*)*x", "(?:[a-z._0-9]+)*!"])
+@pytest.mark.parametrize("pattern", ["((a+)+)+b", "(.*.*)*x", "(?:[a-z._0-9]+)*!"])
 def test_a_pattern_that_never_ends_is_stopped(pattern: str) -> None:
     with pytest.raises(InvalidAdapterError, match="list the modules' names instead"):
         check_patterns({pattern: pattern}, ["a" * 60], timeout_seconds=1)

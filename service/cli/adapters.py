@@ -1,0 +1,135 @@
+"""`lorad adapters`: what is in the registry, in and out of it, and which version an alias means."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from service.cli.catalog import Catalog, open_catalog
+from service.cli.console import emit_json, gibibytes, out
+from service.cli.options import BaseModelName, Json, Server, settings
+
+app = typer.Typer(help="List, import, export and name adapters.", no_args_is_help=True, rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(help="Adapter name.")]
+Reference = Annotated[str, typer.Argument(help="name, name:N or name@alias.")]
+Reason = Annotated[str, typer.Option(help="Kept in the alias's history.")]
+
+
+@app.command("list")
+def list_adapters(server: Server = None, json_: Json = False) -> None:
+    """List adapters with their newest versions."""
+    rows = _catalog(server).adapters()
+    if json_:
+        emit_json(rows)
+        return
+    table = Table("adapter", "versions", "rank", "size", "base", "aliases", box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        latest = row["latest"]
+        aliases = ", ".join(f"{alias} -> {number}" for alias, number in sorted(row["aliases"].items()))
+        size = gibibytes(latest["size_bytes"])
+        table.add_row(row["name"], str(row["num_versions"]), str(latest["rank"]), size, latest["base_name"], aliases)
+    out().print(table)
+
+
+@app.command("show")
+def show(name: Name, server: Server = None, json_: Json = False) -> None:
+    """Show every version of an adapter, newest first."""
+    versions = _catalog(server).versions(name)
+    if json_:
+        emit_json(versions)
+        return
+    for version in versions:
+        _print_version(version)
+
+
+@app.command("import")
+def import_folder(
+    folder: Annotated[Path, typer.Argument(help="A PEFT adapter folder.")],
+    name: Annotated[str, typer.Option(help="Name in the registry.")],
+    base_model: BaseModelName = None,
+    server: Server = None,
+    json_: Json = False,
+) -> None:
+    """Check an adapter folder against the base and publish it as the next version of a name."""
+    version = _catalog(server, base_model).import_folder(folder, name)
+    if json_:
+        emit_json(version)
+    else:
+        _print_version(version)
+
+
+@app.command("export")
+def export(
+    reference: Reference,
+    output: Annotated[Path, typer.Option(help="Folder to make, or a .tar.gz file.")],
+    format_: Annotated[Literal["peft"], typer.Option("--format", help="PEFT's folder plus lorad.json.")] = "peft",
+    server: Server = None,
+) -> None:
+    """Write a version as a PEFT folder or archive; plain peft loads it."""
+    assert format_ == "peft"
+    _catalog(server).export(reference, output)
+    out().print(str(output), markup=False)
+
+
+@app.command("alias")
+def alias(
+    reference: Reference,
+    alias: Annotated[str, typer.Argument(help="For example prod; requests then use name@prod.")],
+    delete: Annotated[bool, typer.Option("--delete", help="Remove the alias instead.")] = False,
+    reason: Reason = "",
+    server: Server = None,
+) -> None:
+    """Let an alias mean a version, or remove it."""
+    catalog = _catalog(server)
+    if delete:
+        catalog.delete_alias(reference, alias)
+        out().print(f"{reference}@{alias} is gone", markup=False)
+        return
+    version = catalog.set_alias(reference, alias, reason)
+    out().print(f"{version['name']}@{alias} -> {version['name']}:{version['number']}", markup=False)
+
+
+@app.command("rollback")
+def rollback(
+    name: Name,
+    alias: Annotated[str, typer.Option(help="The alias to take back.")],
+    reason: Reason = "",
+    server: Server = None,
+) -> None:
+    """Take an alias back to what it meant before its last move."""
+    version = _catalog(server).rollback(name, alias, reason)
+    out().print(f"{name}@{alias} -> {name}:{version['number']}", markup=False)
+
+
+@app.command("delete")
+def delete(
+    reference: Annotated[str, typer.Argument(help="name for all versions, or name:N for one.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    server: Server = None,
+) -> None:
+    """Delete a version, or an adapter with all its versions and aliases."""
+    if not yes:
+        typer.confirm(f"delete {reference}?", abort=True, err=True)
+    _catalog(server).delete(reference)
+    out().print(f"{reference} is deleted", markup=False)
+
+
+def _catalog(server: str | None, base_model: str | None = None) -> Catalog:
+    return open_catalog(settings(server=server, base_model=base_model))
+
+
+def _print_version(version: dict[str, Any]) -> None:
+    console = out()
+    console.print(f"{version['name']}:{version['number']}  {version['digest']}", markup=False)
+    facts = {
+        "base": f"{version['base_name']} ({version['base_digest']})",
+        "rank": version["rank"],
+        "size": f"{version['size_bytes']:,} bytes",
+        "created": f"{version['created_at']} ({version['source']})",
+        "aliases": ", ".join(version["aliases"]) or "none",
+        "metrics": "  ".join(f"{name} {value:.4g}" for name, value in version["metrics"].items()) or "none",
+    }
+    for name, value in facts.items():
+        console.print(f"  {name:<8} {value}", markup=False)

@@ -1,0 +1,95 @@
+"""`lorad generate`: ask the base and adapters from the command line."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from service.cli.client import Client
+from service.cli.console import emit_json, out, say
+from service.cli.options import BaseModelName, Device, DType, Json, Quantization, Server, settings
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.inference import Inference
+
+BASE = "base"
+"""How the command line calls the base where adapters are named."""
+
+
+def generate(
+    prompts: Annotated[list[str], typer.Argument(help="One user turn each.")],
+    adapter: Annotated[
+        list[str] | None, typer.Option(help="Adapter reference, or 'base'; several answer side by side.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="New tokens at most.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None,
+    base_model: BaseModelName = None,
+    quantization: Quantization = None,
+    device: Device = None,
+    dtype: DType = None,
+    server: Server = None,
+    json_: Json = False,
+) -> None:
+    """Answer prompts with the base or with adapters."""
+    chosen = settings(base_model=base_model, quantization=quantization, device=device, dtype=dtype, server=server)
+    adapters = [None if name == BASE else name for name in adapter or [BASE]]
+    body = {"prompt": prompts, "adapters": adapters, "max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+    outputs = _remote(chosen, body) if chosen.server else _local(chosen, body)
+    if json_:
+        emit_json(outputs)
+        return
+    several = len(outputs) > 1
+    for answer in outputs:
+        if several:
+            model = answer["adapter"] or BASE
+            out().print(Text(f"[{model}] {prompts[answer['prompt_index']]}", style="bold"))
+        out().print(Text(answer["text"]))
+
+
+def _remote(chosen: Settings, body: dict[str, Any]) -> list[dict[str, Any]]:
+    assert chosen.server is not None
+    answer: dict[str, Any] = Client(chosen.server, chosen.api_key).call("POST", "/generate", json=body)
+    outputs: list[dict[str, Any]] = answer["outputs"]
+    return outputs
+
+
+def _local(chosen: Settings, body: dict[str, Any]) -> list[dict[str, Any]]:
+    # torch is loaded here and not sooner: the command line's help must not wait for it.
+    from base.source import locate
+    from service.inference import Inference
+    from service.registry import open_registry
+
+    inference = Inference.open(locate(chosen.base_model, chosen.bases, say), open_registry(chosen), chosen)
+    try:
+        return _answers(inference, body)
+    finally:
+        inference.close()
+
+
+def _answers(inference: "Inference", body: dict[str, Any]) -> list[dict[str, Any]]:
+    from service.engine.request import SamplingParams
+
+    params = SamplingParams(max_tokens=body["max_tokens"], temperature=body["temperature"], seed=body["seed"])
+    asked = []
+    for index, prompt in enumerate(body["prompt"]):
+        for name in body["adapters"]:
+            target = inference.resolve("default", name)
+            prompt_ids = inference.render(target, [{"role": "user", "content": prompt}])
+            stream = inference.engine.submit(inference.request(target, prompt_ids, params))
+            asked.append((index, name, target, stream))
+    outputs = []
+    for index, name, target, stream in asked:
+        answer = stream.answer()
+        outputs.append(
+            {
+                "prompt_index": index,
+                "adapter": name,
+                "version": None if target.version is None else str(target.version.reference),
+                "text": answer.text,
+                "finish_reason": answer.finish_reason,
+                "completion_tokens": len(answer.token_ids),
+            }
+        )
+    return outputs

@@ -1,0 +1,70 @@
+"""The `lorad` command: sub-commands, exit codes and what an error looks like."""
+
+import logging
+import sys
+
+import typer
+
+from adapters.errors import AdapterError
+from base.errors import BaseModelError
+from corpus.errors import CorpusError
+from evaluation.errors import EvaluationError
+from service.cli.adapters import app as adapters_app
+from service.cli.base import app as base_app
+from service.cli.console import FAILED, INTERRUPTED, STOPPED_RESUMABLE, fail, say
+from service.cli.data import app as data_app
+from service.cli.evaluate import evaluate
+from service.cli.generate import generate
+from service.cli.serve import serve
+from service.cli.train import train
+from service.engine.errors import EngineError
+from service.errors import ServiceError
+from storage.errors import StorageError
+from training.errors import Stopped, TrainingError
+
+app = typer.Typer(
+    name="lorad",
+    help="Train LoRA adapters on a quantised base and serve them, mixed in one batch.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.command("serve")(serve)
+app.command("train")(train)
+app.command("evaluate")(evaluate)
+app.command("generate")(generate)
+app.add_typer(data_app, name="data")
+app.add_typer(adapters_app, name="adapters")
+app.add_typer(base_app, name="base")
+
+# Errors that were written for a person to read: their message is all there is to say.
+_READABLE = (
+    AdapterError,
+    BaseModelError,
+    CorpusError,
+    EngineError,
+    EvaluationError,
+    ServiceError,
+    StorageError,
+    TrainingError,
+)
+
+
+def main() -> None:
+    """Runs the command line and exits: 0 done, 1 failed, 2 usage, 75 stopped and resumable, 130 interrupted."""
+    # bitsandbytes remarks at import that an optional package is missing.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    try:
+        app()
+    except Stopped as stopped:
+        say(str(stopped))
+        sys.exit(INTERRUPTED if stopped.interrupted else STOPPED_RESUMABLE)
+    except _READABLE as error:
+        fail(str(error))
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does: that is no failure.
+        sys.stderr.close()

@@ -1,0 +1,45 @@
+"""One training run as data: what `lorad train` builds from its flags, and what `--spec` reads. No tensors."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from corpus.columns import ColumnMapping
+from service.settings import DEFAULT_MODEL
+from training.config import TrainingConfig
+
+
+class TrainingSpec(BaseModel):
+    """Where a run's data, base and output are, and how it trains. Unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path
+    validation: Path | None = None
+    """Rows kept out of training, to measure by."""
+    validation_fraction: float | None = Field(default=None, gt=0, lt=1)
+    """Without `validation`: keep so much of `data` out, by a seeded split that no repeated prompt crosses."""
+    max_rows: int | None = Field(default=None, ge=2)
+    """Train on a seeded sample of so many rows, stratified where there are labels."""
+    columns: ColumnMapping = ColumnMapping()
+    skip_bad: bool = False
+    """Drop and count bad rows instead of refusing the run."""
+
+    base_model: str = DEFAULT_MODEL
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantization: Literal["none", "int8", "nf4"] = "none"
+    template: Literal["auto", "chat", "plain"] = "auto"
+    """How conversations become text: the base's chat template, or plain instruction headings."""
+
+    output: Path
+    """Becomes the adapter's folder; checkpoints in `output/checkpoints`."""
+    name: str | None = None
+    """Publishes the adapter under this name at the end."""
+    tenant: str = "default"
+    resume: bool = False
+    """Go on from the newest checkpoint in `output`; start anew when there is none."""
+    overwrite: bool = False
+    """Throw away an earlier run in `output`."""
+    config: TrainingConfig = TrainingConfig()
