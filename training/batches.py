@@ -121,7 +121,8 @@ class Schedule:
 
     def _order(self, epoch: int) -> list[int]:
         generator = torch.Generator().manual_seed((self.seed << 16) + epoch)
-        return [int(row) for row in torch.randperm(self.num_rows, generator=generator)]
+        order: list[int] = torch.randperm(self.num_rows, generator=generator).tolist()
+        return order
 
 
 def in_length_order(examples: Sequence[Example], batch_size: int) -> Iterator[list[int]]:

@@ -81,8 +81,7 @@ class Checkpoints:
             digests = {file.name: _digest(file) for file in sorted(staged.iterdir())}
             state = {"fingerprint": self._fingerprint, "progress": asdict(progress), "files": digests}
             (staged / _STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
-        for old in self._present()[: -self._keep]:
-            shutil.rmtree(old, ignore_errors=True)
+        self._drop_old(progress.step)
         return target
 
     def resume(self) -> Checkpoint | None:
@@ -94,37 +93,44 @@ class Checkpoints:
         present = self._present()
         if not present:
             return None
-        folder = present[-1]
+        folder = present[-1][1]
         state = self._checked_state(folder)
         _restore_random(load_file(folder / _RANDOM))
         return Checkpoint(
             folder=folder, progress=Progress(**state["progress"]), optimizer=load_file(folder / _OPTIMIZER)
         )
 
+    def _drop_old(self, step: int) -> None:
+        # One that is ahead was left by an earlier run here: kept as the newest, it would push out this run's own.
+        ahead = [folder for number, folder in self._present() if number > step]
+        own = [folder for number, folder in self._present() if number <= step]
+        for old in ahead + own[: -self._keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
     def _checked_state(self, folder: Path) -> dict[str, Any]:
         try:
             state: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
             damaged = [name for name, digest in state["files"].items() if _digest(folder / name) != digest]
-        except (OSError, ValueError, KeyError) as error:
+            fingerprint = state["fingerprint"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"{folder} cannot be read: {error}; delete it to resume from an earlier one"
             ) from error
         if damaged:
             raise CheckpointError(f"{folder}: {', '.join(damaged)} changed since it was written; delete the folder")
-        if state["fingerprint"] != self._fingerprint:
+        if fingerprint != self._fingerprint:
             raise CheckpointError(
-                f"{folder} belongs to a run with other settings, data or base (fingerprint {state['fingerprint']}, "
+                f"{folder} belongs to a run with other settings, data or base (fingerprint {fingerprint}, "
                 f"this run {self._fingerprint}); start without --resume or choose another --output"
             )
         return state
 
-    def _present(self) -> list[Path]:
+    def _present(self) -> list[tuple[int, Path]]:
+        """Step and folder, oldest first."""
         if not self._folder.is_dir():
             return []
-        found = [
-            (int(match[1]), entry) for entry in self._folder.iterdir() if (match := _STEP_FOLDER.fullmatch(entry.name))
-        ]
-        return [entry for _, entry in sorted(found)]
+        names = ((_STEP_FOLDER.fullmatch(entry.name), entry) for entry in self._folder.iterdir())
+        return sorted((int(match[1]), entry) for match, entry in names if match)
 
 
 def _digest(file: Path) -> str:

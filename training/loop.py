@@ -82,13 +82,15 @@ class Trainer:
         """
         model: nn.Module = self._base.model
         shapes = module_shapes(model)
+        # Counted before the adapter's own parameters join the model's.
+        total_parameters = self._base.num_parameters
         self._layers = inject(model, self._config)
         try:
             self._adapter = adapter_config(self._config, self._base.name, target_names(shapes, self._layers))
             self._optimizer = create_optimizer(self._parameters(), self._config)
             if resume:
                 self._resume()
-            self._announce()
+            self._announce(total_parameters)
             self._measure_base()
             while self._progress.step < self._schedule.total_steps:
                 self._step()
@@ -98,6 +100,7 @@ class Trainer:
             return result
         finally:
             remove(model, self._layers)
+            model.eval()
 
     def _step(self) -> None:
         started = time.perf_counter()
@@ -209,14 +212,14 @@ class Trainer:
             peak_memory_bytes=peak_memory_bytes(self._base.device),
         )
 
-    def _announce(self) -> None:
+    def _announce(self, total_parameters: int) -> None:
         train, valid = self._data.train, self._data.valid
         self._listen(
             StartEvent(
                 total_steps=self._schedule.total_steps,
                 first_step=self._progress.step,
                 trainable_parameters=sum(parameter.numel() for parameter in self._parameters().values()),
-                total_parameters=self._base.num_parameters,
+                total_parameters=total_parameters,
                 train_rows=len(train.examples),
                 train_tokens=train.num_tokens,
                 train_labelled_tokens=train.num_labelled,

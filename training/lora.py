@@ -72,7 +72,9 @@ def inject(model: nn.Module, config: TrainingConfig) -> dict[str, LoraLinear]:
     torch.manual_seed(config.seed)
     for name in targeted(shapes, config.target_modules):
         layers[name] = LoraLinear(model.get_submodule(name), shapes[name], config)
-        _set_module(model, name, layers[name])
+    # All are made before any takes its place, so that a failure leaves the model as it was.
+    for name, layer in layers.items():
+        _set_module(model, name, layer)
     return layers
 
 
@@ -91,6 +93,8 @@ def targeted(shapes: Mapping[str, tuple[int, int]], targets: Sequence[str] | Lit
     if targets == "all-linear":
         return list(shapes)
     suffixes = sorted({name.rpartition(".")[2] for name in shapes})
+    if not targets:
+        raise ConfigError(f"target_modules is empty; name some of {suffixes}, or all-linear")
     for target in targets:
         if not any(_matches(name, target) for name in shapes):
             nearest = difflib.get_close_matches(target, suffixes, n=1)

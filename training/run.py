@@ -8,6 +8,7 @@ from pathlib import Path
 from adapters.config import LoraConfig
 from base.loader import LoadedBase
 from training.config import TrainingConfig
+from training.errors import NoTrainingRowsError
 from training.examples import Prepared
 
 
@@ -20,6 +21,10 @@ class TrainingData:
     digest: str
     """`sha256:…` of the training file as it was read."""
     valid_digest: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.train.examples or (self.valid is not None and not self.valid.examples):
+            raise NoTrainingRowsError("a run needs at least one usable row to train on, and one to measure by if any")
 
 
 @dataclass(frozen=True, kw_only=True)

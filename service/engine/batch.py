@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from service.engine.detokenizer import Detokenizer
+from service.engine.errors import EngineFailedError
 from service.engine.layers import Routing, Segment
 from service.engine.metrics import EngineMetrics
 from service.engine.request import Delta, FinishReason, GenerationRequest
@@ -40,7 +41,7 @@ class _Row:
         self.stream = work.stream
         self.prompt_ids = work.request.prompt_ids
         self.last_id = 0
-        self.finish_reason: FinishReason | None = None
+        self.ended = False
         self._request = work.request
         self._sampler = RowSampler(work.request.params)
         self._detokenizer = Detokenizer(tokenizer, work.request.params.stop)
@@ -52,6 +53,9 @@ class _Row:
         params = self._request.params
         if self.stream.cancelled:
             self._end("cancelled", ())
+            return
+        if bool(logits_V.isnan().any()):
+            self._fail(EngineFailedError("the model's output is not a number; the adapter's weights may be too large"))
             return
         may_end = self._num_new >= params.min_tokens
         if not may_end and not params.ignore_eos:
@@ -67,13 +71,17 @@ class _Row:
         text = self._detokenizer.add(self.last_id, may_stop=self._num_new >= params.min_tokens)
         if self._detokenizer.stopped:
             self._end("stop", (self.last_id,), text)
-        elif self._num_new == params.max_tokens:
+        elif self._num_new >= params.max_tokens:
             self._end("length", (self.last_id,), text)
         else:
             self.stream.put(Delta(text, (self.last_id,)))
 
+    def _fail(self, error: EngineFailedError) -> None:
+        self.ended = True
+        self.stream.put(error)
+
     def _end(self, reason: FinishReason, token_ids: tuple[int, ...], text: str = "") -> None:
-        self.finish_reason = reason
+        self.ended = True
         self._metrics.finished(self._num_new, self.stream.age_seconds, reason)
         self.stream.put(Delta(text + self._detokenizer.finish(), token_ids, reason))
 
@@ -103,7 +111,7 @@ class GenerationBatch:
             logits_NV = self._forward(ids_NT, mask_NT, cache)
             for row, logits_V in zip(self._rows, logits_NV, strict=True):
                 row.advance(logits_V)
-            kept = [at for at, row in enumerate(self._rows) if row.finish_reason is None]
+            kept = [at for at, row in enumerate(self._rows) if not row.ended]
             if not kept:
                 return
             if len(kept) < len(self._rows):

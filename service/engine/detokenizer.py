@@ -63,7 +63,10 @@ class Detokenizer:
         return given
 
     def _decode(self, start: int, end: int) -> str:
-        text = self._tokenizer.decode(self._ids[start:end], skip_special_tokens=True)
+        # Without the clean-up of spaces before punctuation, which looks ahead and so cannot be streamed.
+        text = self._tokenizer.decode(
+            self._ids[start:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         return str(text)
 
 

@@ -15,20 +15,22 @@ import torch
 
 from adapters.config import LoraConfig
 from adapters.errors import AdapterError
-from adapters.weights import load_weights
+from adapters.weights import LoraWeights, load_weights
 from base.loader import LoadedBase
+from base.shapes import embedding_rows, module_shapes
 from service.engine.batch import NO_LAYERS, GenerationBatch, Work
 from service.engine.errors import (
     AdapterLoadError,
     EngineClosedError,
     EngineError,
     EngineFailedError,
+    InvalidPromptError,
     PromptTooLongError,
     QueueFullError,
 )
 from service.engine.layers import Routing, fold, wrap
 from service.engine.metrics import EngineMetrics
-from service.engine.request import AdapterSource, EngineConfig, GenerationRequest, ScoreRequest, Scores
+from service.engine.request import AdapterSource, Delta, EngineConfig, GenerationRequest, ScoreRequest, Scores
 from service.engine.residency import Layers, Lease, Residency
 from service.engine.scoring import score_batch
 from service.engine.stream import TokenStream
@@ -43,6 +45,10 @@ class _Generation:
     request: GenerationRequest
     stream: TokenStream
     lease: Lease | None
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.request.prompt_ids)
 
 
 @dataclass(eq=False)
@@ -70,6 +76,8 @@ class Engine:
         self._config = config
         self._metrics = metrics
         self._routing = Routing()
+        self._shapes = module_shapes(base.model)
+        self._num_embeddings = embedding_rows(base.model)
         self._layers = wrap(base.model, self._routing)
         self._waiting: deque[_Ticket] = deque()
         self._changed = threading.Condition()
@@ -96,10 +104,12 @@ class Engine:
         """Queues a request; its output comes through the stream.
 
         Raises:
+            InvalidPromptError: the prompt is empty, or names a token that the base does not have.
             PromptTooLongError: prompt and new tokens exceed the context.
             QueueFullError: as many requests wait as may.
             EngineClosedError: the engine is shutting down.
         """
+        self._refuse_unknown_tokens(request.prompt_ids)
         num_prompt, num_new = len(request.prompt_ids), request.params.max_tokens
         if num_prompt + num_new > self.context_tokens:
             raise PromptTooLongError(num_prompt, num_new, self.context_tokens)
@@ -111,11 +121,15 @@ class Engine:
         """Queues scorings; one future each, in their order.
 
         Raises:
+            InvalidPromptError: a sequence has nothing before its first scored token, or a token the base does not have.
             PromptTooLongError: a sequence exceeds the context.
             QueueFullError: fewer places are left in the queue than there are requests.
             EngineClosedError: the engine is shutting down.
         """
         for request in requests:
+            self._refuse_unknown_tokens(request.token_ids)
+            if not 1 <= request.start <= len(request.token_ids):
+                raise InvalidPromptError("a sequence's first token is predicted by nothing and cannot be scored")
             if len(request.token_ids) > self.context_tokens:
                 raise PromptTooLongError(len(request.token_ids), 0, self.context_tokens)
         tickets = [_Scoring(request, Future(), None) for request in requests]
@@ -129,6 +143,12 @@ class Engine:
             self._changed.notify()
         self._thread.join()
         self._residency.close()
+
+    def _refuse_unknown_tokens(self, token_ids: Sequence[int]) -> None:
+        if not token_ids:
+            raise InvalidPromptError("the prompt is empty: it needs at least one token")
+        if min(token_ids) < 0 or max(token_ids) >= self._num_embeddings:
+            raise InvalidPromptError(f"the prompt holds a token id outside 0 to {self._num_embeddings - 1}")
 
     def _enqueue(self, tickets: Sequence[_Ticket]) -> None:
         with self._changed:
@@ -167,34 +187,41 @@ class Engine:
                 self._changed.wait_for(lambda: self._closed or any(_ready(ticket) for ticket in self._waiting))
                 if self._closed:
                     return []
-                self._refuse_failed()
+                self._drop_ended()
                 batch = self._choose()
+                for ticket in batch:
+                    self._waiting.remove(ticket)
+                self._metrics.set_waiting(len(self._waiting))
                 if batch:
-                    for ticket in batch:
-                        self._waiting.remove(ticket)
-                    self._metrics.set_waiting(len(self._waiting))
                     return batch
 
     def _choose(self) -> Sequence[_Ticket]:
         ready = [ticket for ticket in self._waiting if _ready(ticket)]
         if not ready:
             return []
-        if isinstance(ready[0], _Generation):
-            return [ticket for ticket in ready if isinstance(ticket, _Generation)][: self._config.max_num_seqs]
-        scorings = [ticket for ticket in ready if isinstance(ticket, _Scoring)]
-        return _within_tokens(scorings[: self._config.max_num_seqs], self._config.max_num_batched_tokens)
+        alike = [ticket for ticket in ready if type(ticket) is type(ready[0])][: self._config.max_num_seqs]
+        return _within_tokens(alike, self._config.max_num_batched_tokens)
 
-    def _refuse_failed(self) -> None:
-        failed = [ticket for ticket in self._waiting if ticket.lease is not None and ticket.lease.error is not None]
-        for ticket in failed:
-            assert ticket.lease is not None
-            assert ticket.lease.error is not None
-            self._waiting.remove(ticket)
-            _fail([ticket], ticket.lease.error)
+    def _drop_ended(self) -> None:
+        """Lets go of what needs no batch: adapters that failed to load, callers who have gone."""
+        for ticket in list(self._waiting):
+            if ticket.lease is not None and ticket.lease.error is not None:
+                self._waiting.remove(ticket)
+                _fail([ticket], ticket.lease.error)
+            elif isinstance(ticket, _Generation) and ticket.stream.cancelled:
+                self._waiting.remove(ticket)
+                self._release([ticket])
+                self._metrics.finished(0, ticket.stream.age_seconds, "cancelled")
+                ticket.stream.put(Delta("", (), "cancelled"))
 
     def _run_batch(self, batch: Sequence[_Ticket]) -> None:
         with self._metrics.running(len(batch)):
-            scorings = [ticket for ticket in batch if isinstance(ticket, _Scoring)]
+            # From here on a future can no longer be cancelled, so that its result has a place to go.
+            scorings = [
+                ticket
+                for ticket in batch
+                if isinstance(ticket, _Scoring) and ticket.future.set_running_or_notify_cancel()
+            ]
             works = [
                 Work(ticket.request, ticket.stream, _layers(ticket))
                 for ticket in batch
@@ -220,9 +247,8 @@ class Engine:
             weights = load_weights(source.folder, config)
         except AdapterError as error:
             raise AdapterLoadError(f"adapter {source.digest}: {error}") from error
-        unknown = sorted(set(weights) - set(self._layers))
-        if unknown:
-            raise AdapterLoadError(f"adapter {source.digest} adapts {unknown[0]}, which base {self._base.name} lacks")
+        for name, part in weights.items():
+            self._refuse_misfit(source, name, part)
         with torch.inference_mode():
             return {
                 name: fold(
@@ -236,6 +262,12 @@ class Engine:
                 for name, part in weights.items()
             }
 
+    def _refuse_misfit(self, source: AdapterSource, name: str, part: LoraWeights) -> None:
+        found = (part.lora_b_OR.shape[0], part.lora_a_RI.shape[1])
+        if self._shapes.get(name) != found:
+            has = self._shapes.get(name, "no such layer")
+            raise AdapterLoadError(f"adapter {source.digest}: {name} has shape {found}, base {self._base.name} {has}")
+
 
 def _ready(ticket: _Ticket) -> bool:
     return ticket.lease is None or not ticket.lease.pending
@@ -248,15 +280,15 @@ def _layers(ticket: _Ticket) -> Layers:
     return ticket.lease.layers
 
 
-def _within_tokens(scorings: Sequence[_Scoring], max_tokens: int) -> list[_Ticket]:
+def _within_tokens(tickets: Sequence[_Ticket], max_tokens: int) -> list[_Ticket]:
     """The first so many that fit one padded pass; at least one."""
     longest, chosen = 0, 0
-    for count, ticket in enumerate(scorings, start=1):
+    for count, ticket in enumerate(tickets, start=1):
         longest = max(longest, ticket.num_tokens)
         if count > 1 and longest * count > max_tokens:
             break
         chosen = count
-    return list(scorings[:chosen])
+    return list(tickets[:chosen])
 
 
 def _fail(tickets: Iterable[_Ticket], error: EngineError) -> None:

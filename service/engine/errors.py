@@ -2,6 +2,7 @@
 
 EngineError
 ├── PromptTooLongError   prompt and new tokens do not fit the context
+├── InvalidPromptError   a prompt without tokens, or with one that the base does not have
 ├── QueueFullError       too many requests wait
 ├── AdapterLoadError     an adapter cannot be brought into memory
 ├── EngineClosedError    the engine is shutting down
@@ -30,6 +31,10 @@ class PromptTooLongError(EngineError):
         self.prompt_tokens = prompt_tokens
         self.max_tokens = max_tokens
         self.context_tokens = context_tokens
+
+
+class InvalidPromptError(EngineError):
+    """The prompt cannot be put to the model; sent on, it would fail the whole batch."""
 
 
 class QueueFullError(EngineError):

@@ -98,7 +98,7 @@ class EngineConfig:
     max_num_seqs: int = 32
     """Requests of one batch."""
     max_num_batched_tokens: int = 8192
-    """Tokens of one scoring pass, padding included."""
+    """Tokens of one pass over prompts or scored sequences, padding included; a longer one runs alone."""
     max_waiting: int = 1024
     """Requests that may wait; one more is refused."""
     max_loras: int = 16

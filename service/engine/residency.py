@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ class Lease:
         self.source = source
         self.layers: Layers | None = None
         self.error: AdapterLoadError | None = None
+        self.since = time.monotonic()
 
     @property
     def pending(self) -> bool:
@@ -43,6 +45,8 @@ class _State:
     """By digest, least recently used first."""
     pending: OrderedDict[str, list[Lease]] = field(default_factory=OrderedDict)
     """Leases that wait for a load, in order of arrival."""
+    draining: str | None = None
+    """An adapter in memory that is lent no more, so that it becomes idle and makes room."""
     loads: int = 0
     evictions: int = 0
 
@@ -50,15 +54,22 @@ class _State:
 class Residency:
     """At most `capacity` adapters in memory. A lease is never revoked; a load waits until something is idle.
 
+    Requests that never cease for those in memory would keep it waiting for ever. So once it is overdue, one of them
+    is lent no more until the load is done.
+
     Args:
         load: reads one adapter; called on this object's own thread.
         capacity: adapters at once.
         on_change: called after a lease became ready or failed, without any lock held.
+        patience_seconds: how long a load waits for an adapter that is idle by itself.
     """
 
-    def __init__(self, load: Loader, capacity: int, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, load: Loader, capacity: int, on_change: Callable[[], None], patience_seconds: float = 0.5
+    ) -> None:
         self._load = load
         self._capacity = capacity
+        self._patience_seconds = patience_seconds
         self._on_change = on_change
         self._state = _State()
         self._changed = threading.Condition()
@@ -70,7 +81,8 @@ class Residency:
         """Claims an adapter without waiting for it."""
         lease = Lease(source)
         with self._changed:
-            if source.digest in self._state.resident:
+            self._drain_if_overdue()
+            if source.digest in self._state.resident and source.digest != self._state.draining:
                 self._grant(lease)
             else:
                 self._state.pending.setdefault(source.digest, []).append(lease)
@@ -88,7 +100,11 @@ class Residency:
                     waiting.remove(lease)
                     if not waiting:
                         del self._state.pending[lease.source.digest]
+            # Whom it was drained for may have gone.
+            resumed = set(self._state.pending) <= {self._state.draining} and self._end_drain()
             self._changed.notify()
+        if resumed:
+            self._on_change()
 
     def resident(self) -> list[str]:
         """Digests in memory, least recently used first."""
@@ -108,11 +124,13 @@ class Residency:
             assert len(self._state.resident) <= self._capacity
             assert all(entry.num_leases >= 0 for entry in self._state.resident.values())
             assert all(self._state.pending.values())
+            assert set(self._state.resident) & set(self._state.pending) <= {self._state.draining}
 
     def _run(self) -> None:
         while (source := self._next()) is not None:
             layers, error = self._read(source)
             with self._changed:
+                self._end_drain()
                 leases = self._state.pending.pop(source.digest, [])
                 if layers is not None:
                     self._state.resident[source.digest] = _Resident(layers)
@@ -126,8 +144,35 @@ class Residency:
 
     def _next(self) -> AdapterSource | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or (bool(self._state.pending) and self._make_room()))
-            return None if self._closed else next(iter(self._state.pending.values()))[0].source
+            while not self._closed:
+                wanted = self._wanted()
+                if wanted is not None and self._make_room():
+                    return wanted
+                self._changed.wait()
+            return None
+
+    def _wanted(self) -> AdapterSource | None:
+        """What has been waited for longest; a drained adapter that is still in memory needs no load."""
+        waiting = self._state.pending.items()
+        return next((leases[0].source for digest, leases in waiting if digest not in self._state.resident), None)
+
+    def _drain_if_overdue(self) -> None:
+        state = self._state
+        if state.draining is not None or not state.pending or len(state.resident) < self._capacity:
+            return
+        oldest = next(iter(state.pending.values()))[0]
+        if time.monotonic() - oldest.since >= self._patience_seconds:
+            state.draining = next(iter(state.resident))
+
+    def _end_drain(self) -> bool:
+        """Lends the drained adapter again if it is still there; whether that made a lease ready."""
+        digest, self._state.draining = self._state.draining, None
+        if digest is None or digest not in self._state.resident:
+            return False
+        leases = self._state.pending.pop(digest, [])
+        for lease in leases:
+            self._grant(lease)
+        return bool(leases)
 
     def _make_room(self) -> bool:
         resident = self._state.resident

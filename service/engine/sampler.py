@@ -35,12 +35,15 @@ class EngineSampler:
         with ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="sampler") as pool:
             for index, request in enumerate(requests):
                 pool.submit(self._complete, index, request, routes[request.model], finished)
-            for _ in requests:
-                item = finished.get()
-                if isinstance(item, BaseException):
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise item
-                yield item
+            try:
+                for _ in requests:
+                    item = finished.get()
+                    if isinstance(item, BaseException):
+                        raise item
+                    yield item
+            finally:
+                # Also where the caller stops iterating: what has not begun need not.
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def score(self, groups: Sequence[ScoreGroup]) -> list[ScoredGroup]:
         """The scores of each group, in order."""

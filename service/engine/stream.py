@@ -1,6 +1,7 @@
 """The caller's end of a request: deltas come out of it, and a cancellation goes in."""
 
 import asyncio
+import contextlib
 import queue
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -95,6 +96,6 @@ class TokenStream:
 
 
 def _wake_loop(loop: asyncio.AbstractEventLoop, arrived: asyncio.Event) -> None:
-    # A loop that has been closed has nobody left to wake.
-    if not loop.is_closed():
+    # A loop that has been closed has nobody left to wake; it may close at any moment.
+    with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(arrived.set)

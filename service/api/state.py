@@ -1,0 +1,46 @@
+"""What every request can reach: one frozen object, made by the lifespan."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Request
+
+from adapters.registry import Registry
+from service.api.keys import Keys
+from service.api.lifecycle import Lifecycle
+from service.inference import Inference
+from service.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerState:
+    """The parts of a running server."""
+
+    settings: Settings
+    keys: Keys
+    registry: Registry
+    lifecycle: Lifecycle
+    evaluations: CapacityLimiter
+    """Threads that evaluations may take: they run for minutes, and short work must find a thread."""
+    started_at: int
+    """Unix time."""
+
+
+async def server_state(request: Request) -> ServerState:
+    """The state that the lifespan made."""
+    state = request.state.lorad
+    assert isinstance(state, ServerState)
+    return state
+
+
+async def ready_inference(request: Request) -> Inference:
+    """What answers.
+
+    Raises:
+        ApiError: 503 while the model is being loaded, and while the server drains.
+    """
+    return (await server_state(request)).lifecycle.inference()
+
+
+State = Annotated[ServerState, Depends(server_state)]

@@ -1,0 +1,58 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Run = Callable[..., Any]
+"""Types a command; gives code, out and err."""
+
+BAD = '{"question": "What?", "answer": ""}\n{"question": "Who?", "answer": "me"}\n'
+
+
+def test_check_reports_and_accepts_a_good_file(run: Run, rows: Path) -> None:
+    outcome = run("data", "check", rows)
+    assert outcome.code == 0
+    assert "20 (20 usable, 0 bad)" in outcome.out
+    assert "line 1 as the model sees it" in outcome.out
+    assert "You are a tiny test model" in outcome.out
+    assert "training would accept this file" in outcome.out
+
+
+def test_check_refuses_a_bad_row_with_file_line_and_reason(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "bad.jsonl"
+    file.write_text(BAD, encoding="utf-8")
+    outcome = run("data", "check", file)
+    assert outcome.code == 1
+    assert f"{file}:1: " in outcome.out
+    assert "--skip-bad" in outcome.out
+    assert run("data", "check", file, "--skip-bad").code == 0
+
+
+def test_check_as_json_holds_the_figures(run: Run, rows: Path) -> None:
+    report = json.loads(run("data", "check", rows, "--test", rows, "--max-length", "24", "--json").out)
+    assert report["num_usable"] == 20
+    assert len(report["leakage"]) == 20
+    assert len(report["tokens"]["truncated_lines"]) == 20
+
+
+def test_columns_can_be_mapped(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "odd.csv"
+    file.write_text("ask,reply\nWhat?,That\n", encoding="utf-8")
+    assert run("data", "check", file).code == 1
+    assert run("data", "check", file, "--prompt-column", "ask", "--completion-column", "reply").code == 0
+
+
+def test_split_writes_both_sides_and_repeats_itself(run: Run, rows: Path, tmp_path: Path) -> None:
+    sides = [(tmp_path / f"train{n}.jsonl", tmp_path / f"test{n}.jsonl") for n in range(2)]
+    for train, test in sides:
+        assert run("data", "split", rows, "--train", train, "--test", test, "--test-size", "5").code == 0
+    texts = [[side.read_text() for side in pair] for pair in sides]
+    assert texts[0] == texts[1]
+    assert [len(text.splitlines()) for text in texts[0]] == [15, 5]
+
+
+def test_a_missing_file_is_one_line(run: Run, tmp_path: Path) -> None:
+    outcome = run("data", "check", tmp_path / "none.jsonl")
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: ")
+    assert "none.jsonl" in outcome.err

@@ -1,0 +1,127 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+"""Types a command; gives code, out and err."""
+
+QUICK = ("--epochs", "2", "--batch-size", "8", "--rank", "2", "--learning-rate", "0.01")
+
+
+def test_a_run_writes_the_adapter_publishes_it_and_ends_with_the_result(run: Run, rows: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    outcome = run(
+        "train", "--data", rows, "--validation-fraction", "0.2", "--output", output, "--name", "support", "--json",
+        *QUICK,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    events = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [event["event"] for event in events][:2] == ["start", "eval"]
+    result = events[-1]
+    assert result["event"] == "result"
+    assert result["valid_loss"] < result["base_valid_loss"]
+    assert result["version"] == "support:1"
+    assert result["digest"].startswith("sha256:")
+    assert {"tokens_per_second", "train_loss", "trained_tokens", "peak_memory_bytes"} <= set(result)
+    assert {path.name for path in output.iterdir()} == {
+        "adapter_config.json", "adapter_model.safetensors", "lorad.json", "checkpoints",
+    }  # fmt: skip
+    listed = json.loads(run("adapters", "list", "--json").out)
+    assert [(row["name"], row["latest"]["digest"]) for row in listed] == [("support", result["digest"])]
+
+
+def test_the_same_run_gives_the_same_version(run: Run, rows: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        flags = ("--data", rows, "--output", tmp_path / "out", "--name", "support", "--overwrite", *QUICK)
+        assert run("train", *flags).code == 0
+    assert len(json.loads(run("adapters", "show", "support", "--json").out)) == 1
+
+
+def test_an_earlier_run_is_not_overwritten_unasked(run: Run, rows: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert run("train", "--data", rows, "--output", output, *QUICK).code == 0
+    before = (output / "lorad.json").read_bytes()
+    outcome = run("train", "--data", rows, "--output", output, *QUICK)
+    assert outcome.code == 1
+    assert "--resume" in outcome.err
+    assert "--overwrite" in outcome.err
+    assert (output / "lorad.json").read_bytes() == before
+
+
+def test_a_refused_file_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "bad.jsonl"
+    file.write_text('{"question": "What?", "answer": ""}\n', encoding="utf-8")
+    outcome = run("train", "--data", file, "--output", tmp_path / "out")
+    assert outcome.code == 1
+    assert f"{file}:1" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bad_name_is_refused_before_training(run: Run, rows: Path, tmp_path: Path) -> None:
+    outcome = run("train", "--data", rows, "--output", tmp_path / "out", "--name", "No Spaces")
+    assert outcome.code == 1
+    assert "'No Spaces'" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--rank", "0"), ("--learning-rate", "nan"), ("--epochs", "-1"), ("--max-length", "2")]
+)
+def test_a_flag_out_of_range_is_a_usage_error(run: Run, rows: Path, tmp_path: Path, flag: str, value: str) -> None:
+    outcome = run("train", "--data", rows, "--output", tmp_path / "out", flag, value)
+    assert outcome.code == 2
+    assert flag in outcome.err
+
+
+def test_an_unknown_target_names_the_modules(run: Run, rows: Path, tmp_path: Path) -> None:
+    outcome = run("train", "--data", rows, "--output", tmp_path / "out", "--target-modules", "q_prj")
+    assert outcome.code == 1
+    assert "q_proj" in outcome.err
+
+
+def test_a_spec_file_runs_and_unknown_keys_are_refused(
+    run: Run, rows: Path, tmp_path: Path, tiny_base_folder: Path
+) -> None:
+    spec = {
+        "data": str(rows),
+        "output": str(tmp_path / "out"),
+        "base_model": str(tiny_base_folder),
+        "config": {"rank": 2},
+    }
+    file = tmp_path / "job.json"
+    file.write_text(json.dumps(spec), encoding="utf-8")
+    assert run("train", "--spec", file).code == 0
+    file.write_text(json.dumps({**spec, "ranks": 3}), encoding="utf-8")
+    outcome = run("train", "--spec", file)
+    assert outcome.code == 1
+    assert "ranks" in outcome.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_stopped_run_resumes_to_the_uninterrupted_result(
+    run: Run, rows: Path, tmp_path: Path, number: int, code: int
+) -> None:
+    flags = ["--data", str(rows), "--epochs", "40", "--batch-size", "4", "--rank", "2", "--dropout", "0.1", "--json"]
+    whole = run("train", *flags, "--output", tmp_path / "whole")
+    command = [sys.executable, "-c", "from service.cli.main import main; main()", "train", *flags]
+    output = tmp_path / "stopped"
+    with subprocess.Popen(
+        [*command, "--output", str(output)], env=dict(os.environ), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if '"step": 3,' in line)
+        process.send_signal(number)
+        process.stdout.read()
+    assert process.returncode == code
+    assert not (output / "lorad.json").exists()
+    assert run("train", *flags, "--output", output, "--resume").code == 0
+    weights = [(folder / "adapter_model.safetensors").read_bytes() for folder in (tmp_path / "whole", output)]
+    assert whole.code == 0
+    assert weights[0] == weights[1]
