@@ -70,11 +70,6 @@ class Inference:
         options = LoadOptions(device=settings.device, dtype=settings.dtype, quantization=settings.quantization)
         return cls(load(source, options), registry, settings)
 
-    @property
-    def vocabulary_tokens(self) -> int:
-        """Token ids are below this; the engine would fail on others."""
-        return int(self.base.model.get_input_embeddings().weight.shape[0])
-
     def resolve(self, tenant: str, model: str | None) -> Target:
         """The base for None or its public name, else the adapter version that the reference means now.
 

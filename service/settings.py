@@ -13,9 +13,7 @@ DEFAULT_MODEL = "smollm2-135m-instruct"
 class Settings(BaseSettings):
     """The environment's settings; command line flags override them through `Settings(field=value)`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="LORAD_", frozen=True, extra="forbid", use_attribute_docstrings=True
-    )
+    model_config = SettingsConfigDict(env_prefix="LORAD_", frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     home: Path = Path("~/.local/share/lorad")
     """Where the registry, adapters and bases live."""
@@ -82,6 +80,11 @@ class Settings(BaseSettings):
     def adapters(self) -> Path:
         """Where adapter versions live."""
         return self.home / "adapters"
+
+    @cached_property
+    def datasets(self) -> Path:
+        """Where the operator puts data files that evaluations may name: `datasets/<tenant>/<name>`."""
+        return self.home / "datasets"
 
     @cached_property
     def registry_url(self) -> str:

@@ -91,7 +91,7 @@ def tiny_base_folder(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder)
+    LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 
 
@@ -142,10 +142,82 @@ def make_adapter(tiny_base_folder: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def peft_model(tiny_base_folder: Path) -> Callable[..., Any]:
+    """`load(adapter, base=…)`: the oracle, plain PEFT on plain transformers in float32."""
+
+    def load(adapter: Path | None, base: Path | None = None) -> Any:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_pretrained(base or tiny_base_folder, dtype=torch.float32).eval()
+        if adapter is None:
+            return model
+        with warnings.catch_warnings():
+            # PEFT 0.21 uses what torch 2.13 and transformers 5 deprecate.
+            warnings.simplefilter("ignore")
+            from peft import PeftModel
+
+            return PeftModel.from_pretrained(model, str(adapter)).eval()
+
+    return load
+
+
+_SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.2,
+}
+FAMILIES = {
+    "llama": ("LlamaForCausalLM", {}),
+    "qwen2": ("Qwen2ForCausalLM", {}),
+    "qwen3": ("Qwen3ForCausalLM", {"head_dim": 16}),
+    "mistral": ("MistralForCausalLM", {"sliding_window": 12}),
+    "gemma3": ("Gemma3ForCausalLM", {"head_dim": 16, "sliding_window": 12, "_sliding_window_pattern": 2}),
+}
+"""Class and what is peculiar to it: biases (Qwen2), head norms (Qwen3), sliding windows (Mistral, Gemma 3)."""
+
+
+@pytest.fixture(scope="session")
+def family_folder(
+    tmp_path_factory: pytest.TempPathFactory, save_tokenizer: Callable[..., "PreTrainedTokenizerBase"]
+) -> Callable[[str], Path]:
+    """`folder(family)`: a tiny random base of another architecture; the families are those of FAMILIES."""
+    made: dict[str, Path] = {}
+
+    def make(family: str) -> Path:
+        import torch
+        import transformers
+
+        if family in made:
+            return made[family]
+        folder = made[family] = tmp_path_factory.mktemp("families") / family
+        tokenizer = save_tokenizer(folder)
+        name, peculiar = FAMILIES[family]
+        kind = getattr(transformers, name)
+        torch.manual_seed(21)
+        ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        model = kind(kind.config_class(vocab_size=len(tokenizer), **_SIZES, **ids, **peculiar))
+        with torch.no_grad():
+            for parameter_name, parameter in model.named_parameters():
+                # Biases and norms begin as zeros and ones, with which many a mistake goes unseen.
+                if parameter_name.endswith("bias") or "norm" in parameter_name:
+                    parameter.add_(0.3 * torch.randn_like(parameter))
+        model.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def smollm2() -> Path:
     """The embedded base, fetched once into a home that outlives the run. For tests marked slow."""
     from base.catalogue import DEFAULT_BASE
     from base.source import locate
 
     home = Path(os.environ.get("LORAD_TEST_BASE_HOME") or REPOSITORY / ".lorad" / "bases")
-    return locate(DEFAULT_BASE, home, lambda line: None).folder
+    return locate(DEFAULT_BASE, home, report=print).folder

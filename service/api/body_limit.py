@@ -18,6 +18,7 @@ class BodyLimit:
         self._max_upload_bytes = max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -35,6 +35,7 @@ class LastResort:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
         started = False
 
         async def watched(message: Message) -> None:

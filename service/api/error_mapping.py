@@ -24,6 +24,7 @@ from service.engine.errors import (
     EngineClosedError,
     EngineError,
     EngineFailedError,
+    InvalidPromptError,
     PromptTooLongError,
     QueueFullError,
 )
@@ -41,6 +42,7 @@ _STATUS_AND_CODE: dict[type[Exception], tuple[int, str]] = {
     AliasInUseError: (400, "alias_in_use"),
     NoEarlierVersionError: (400, "no_earlier_version"),
     AdapterError: (400, "adapter_error"),
+    InvalidPromptError: (400, "invalid_prompt"),
     PromptTooLongError: (400, "context_length_exceeded"),
     AdapterLoadError: (500, "adapter_load_failed"),
     EngineFailedError: (500, "engine_failed"),
@@ -81,15 +83,11 @@ def problem_of(error: Exception) -> Problem:
 
 def _queue_full(error: Exception) -> Problem:
     assert isinstance(error, QueueFullError)
-    return Problem(
-        status=429, message=str(error), code="queue_full", retry_after_seconds=error.retry_after_seconds
-    )
+    return Problem(status=429, message=str(error), code="queue_full", retry_after_seconds=error.retry_after_seconds)
 
 
 def _closed(error: Exception) -> Problem:
-    return Problem(
-        status=503, message=str(error), code="server_draining", retry_after_seconds=_RETRY_AFTER_SECONDS
-    )
+    return Problem(status=503, message=str(error), code="server_draining", retry_after_seconds=_RETRY_AFTER_SECONDS)
 
 
 def _no_storage(_error: Exception) -> Problem:

@@ -39,6 +39,7 @@ class AnswerStream(EventSourceResponse):
         self._answering = request.state.lorad.lifecycle.in_flight.answering([each.answering for each in running])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
         with self._answering:
             await super().__call__(scope, receive, send)
 

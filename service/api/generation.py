@@ -79,7 +79,7 @@ def prepare(inference: Inference, settings: Settings, principal: Principal, want
     asked = []
     for index, encode in enumerate(wanted.prompts):
         for model, target in targets:
-            prompt_ids = _checked(inference, encode(inference, target), index)
+            prompt_ids = tuple(encode(inference, target))
             params = _bounded(wanted, len(prompt_ids), inference.engine.context_tokens, settings)
             asked += [
                 Asked(
@@ -183,23 +183,14 @@ def _check_bounds(wanted: Wanted, settings: Settings) -> None:
         )
 
 
-def _checked(inference: Inference, prompt_ids: Sequence[int], index: int) -> tuple[int, ...]:
-    if not prompt_ids:
-        raise invalid(f"prompt {index} is empty: there is nothing to go on from", param="prompt", code="empty_prompt")
-    if max(prompt_ids) >= inference.vocabulary_tokens:
-        raise invalid(
-            f"prompt {index} holds token {max(prompt_ids)}, but this base has {inference.vocabulary_tokens} tokens",
-            param="prompt",
-        )
-    return tuple(prompt_ids)
-
-
 def _bounded(wanted: Wanted, num_prompt: int, context_tokens: int, settings: Settings) -> SamplingParams:
     most = wanted.max_tokens
     if most is None:
         most = max(1, min(settings.default_max_tokens, settings.max_new_tokens, context_tokens - num_prompt))
     if wanted.params.min_tokens > most:
-        raise invalid(f"min_tokens is {wanted.params.min_tokens}, more than the {most} of max_tokens", param="min_tokens")
+        raise invalid(
+            f"min_tokens is {wanted.params.min_tokens}, more than the {most} of max_tokens", param="min_tokens"
+        )
     return replace(wanted.params, max_tokens=most)
 
 

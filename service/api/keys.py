@@ -48,7 +48,9 @@ class Keys:
                 continue
             key, principal = _entry(entry, number)
             if _digest(key) in principals:
-                raise SettingsError(f"LORAD_API_KEYS: the key of entry {number} is given twice; one key has one meaning")
+                raise SettingsError(
+                    f"LORAD_API_KEYS: the key of entry {number} is given twice; one key has one meaning"
+                )
             principals[_digest(key)] = principal
         return cls(list(principals.items()))
 

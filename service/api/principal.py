@@ -52,7 +52,9 @@ Publisher = Annotated[Principal, Security(authenticate, scopes=["train"])]
 """May change adapters."""
 
 
-async def _inference_after_rights(_caller: Caller, inference: Annotated[Inference, Depends(ready_inference)]) -> Inference:
+async def _inference_after_rights(
+    _caller: Caller, inference: Annotated[Inference, Depends(ready_inference)]
+) -> Inference:
     return inference
 
 
@@ -73,7 +75,7 @@ def is_loopback(host: str) -> bool:
 def _refuse_foreign_pages(request: Request) -> None:
     """Without keys a browser on this machine could be made to call us by any page it visits."""
     origin = request.headers.get("origin")
-    hosts = [request.url.hostname or ""] + ([] if origin is None else [_hostname(origin)])
+    hosts = [_hostname(f"//{request.headers.get('host', '')}")] + ([] if origin is None else [_hostname(origin)])
     if not all(is_loopback(host) for host in hosts):
         message = "a server without keys answers local callers only, and no web page of another host"
         raise ApiError(
@@ -81,9 +83,9 @@ def _refuse_foreign_pages(request: Request) -> None:
         )
 
 
-def _hostname(origin: str) -> str:
+def _hostname(url: str) -> str:
     try:
-        return urlsplit(origin).hostname or ""
+        return urlsplit(url).hostname or ""
     except ValueError:
         return ""
 
@@ -94,6 +96,4 @@ def _unauthenticated(*, given: bool) -> ApiError:
 
 
 def _forbidden(scope: str) -> ApiError:
-    return ApiError(
-        Problem(status=403, message=f"this API key lacks the scope {scope!r}", code="insufficient_scope")
-    )
+    return ApiError(Problem(status=403, message=f"this API key lacks the scope {scope!r}", code="insufficient_scope"))

@@ -58,6 +58,7 @@ class RequestId:
         self._in_flight = in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -84,9 +84,9 @@ def _facts(report: Report) -> dict[str, str]:
 
 def _histogram(histogram: Histogram) -> Text:
     most = max(histogram.counts)
-    last = max(at for at, count in enumerate(histogram.counts) if count)
+    filled = [at for at, count in enumerate(histogram.counts) if count]
     text = Text("tokens a row", style="bold")
-    for at in range(last + 1):
+    for at in range(filled[0], filled[-1] + 1):
         low, high, count = histogram.edges[at], histogram.edges[at + 1] - 1, histogram.counts[at]
         text.append(f"\n{low:>6}-{high:<6} {count:>6} ", style="not bold")
         text.append("█" * round(count / most * _BAR_CHARS), style="not bold cyan")

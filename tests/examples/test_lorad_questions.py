@@ -1,12 +1,12 @@
 """The answers state facts about this code, so they are compared with it: a renamed flag or a new default fails here."""
 
-import importlib
 import json
 import re
 import shlex
 import string
 import subprocess
 import sys
+import threading
 import tomllib
 import unicodedata
 from collections import Counter
@@ -16,6 +16,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from starlette.testclient import TestClient
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -24,14 +25,22 @@ from adapters import errors as adapter_errors
 from adapters.files import ADAPTER_FILES, MANIFEST, PICKLED_WEIGHTS
 from adapters.manifest import Manifest
 from adapters.reference import NAME, Reference
+from adapters.registry import Registry
 from base.catalogue import CATALOGUE, DEFAULT_BASE
 from base.loader import resolve_dtype
 from corpus.dataset import load
 from corpus.readers import SUFFIXES
 from corpus.split import leakage
 from evaluation.metrics import METRICS
+from service.api.app import create_app
+from service.api.error_mapping import problem_of
+from service.api.keys import Keys
+from service.api.server import listen
 from service.cli.console import FAILED, INTERRUPTED, STOPPED_RESUMABLE
 from service.cli.main import app
+from service.engine.errors import QueueFullError
+from service.errors import SettingsError
+from service.inference import Inference
 from service.settings import DEFAULT_MODEL, Settings
 from training.checkpoint import Checkpoints, Progress
 from training.config import TrainingConfig
@@ -276,14 +285,32 @@ def test_every_route_named_is_one_of_the_service(fact: Fact) -> None:
 
 
 def test_the_service_has_the_routes(tmp_path: Path) -> None:
-    module = pytest.importorskip("service.api.app", exc_type=ModuleNotFoundError)
-    served = module.create_app(Settings(home=tmp_path))
+    served = create_app(Settings(home=tmp_path))
     paths = served.openapi()["paths"]
     # The documentation is FastAPI's own page and stands in no schema.
     assert served.docs_url == "/docs"
     assert {(method, path) for method, path in ROUTES if method.lower() not in paths.get(path, {})} == {
         ("GET", "/docs")
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [
+        ("route-generate", "application/json"),
+        ("route-evaluate", "application/json"),
+        ("route-upload", "multipart/form-data"),
+    ],
+)
+def test_a_route_takes_the_fields_that_are_told(tmp_path: Path, name: str, content_type: str) -> None:
+    document = create_app(Settings(home=tmp_path)).openapi()
+    method, path = next(iter(routes(ANSWERS[name])))
+    schema = document["paths"][path][method.lower()]["requestBody"]["content"][content_type]["schema"]
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    told = re.match(r"\w+ \S+ with ([a-z, ]+)", ANSWERS[name])
+    assert told
+    assert set(re.findall(r"[a-z]+", told[1])) - {"and", "a"} <= set(schema["properties"])
 
 
 @pytest.mark.parametrize(("name", "beginning"), BEGINNINGS.items())
@@ -367,11 +394,30 @@ def test_wrong_usage_ends_with_the_status_told() -> None:
 
 
 def test_a_full_queue_is_answered_with_the_status_told() -> None:
-    mapping = pytest.importorskip("service.api.error_mapping", exc_type=ModuleNotFoundError)
-    errors = importlib.import_module("service.engine.errors")
-    assert f"status {mapping.problem_of(errors.QueueFullError(1, 1)).status}" in ANSWERS["max-waiting"]
+    assert f"status {problem_of(QueueFullError(1, 1)).status}" in ANSWERS["max-waiting"]
 
 
 def test_keys_are_written_as_told() -> None:
-    keys = pytest.importorskip("service.api.keys", exc_type=ModuleNotFoundError)
-    assert keys.Keys.parse("acme=one,other=two").principal("two").tenant == "other"
+    principal = Keys.parse("acme=one,other=two").principal("two")
+    assert principal
+    assert principal.tenant == "other"
+
+
+def test_without_keys_only_loopback_is_served(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="LORAD_API_KEYS"):
+        listen(Settings(home=tmp_path, host="0.0.0.0", api_keys=""))
+
+
+def test_live_answers_while_the_model_is_loading_and_health_does_not(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def load_slowly(_registry: Registry, _settings: Settings) -> Inference:
+        ended.wait()
+        raise SettingsError("the test is over")
+
+    with TestClient(create_app(Settings(home=tmp_path), open_inference=load_slowly)) as client:
+        try:
+            assert client.get("/live").status_code == 200
+            assert client.get("/health").status_code == 503
+        finally:
+            ended.set()

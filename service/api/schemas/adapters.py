@@ -1,5 +1,6 @@
 """`/v1/adapters`."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
@@ -39,7 +40,7 @@ class VersionReply(Reply):
     base_digest: str
     rank: int
     size_bytes: int
-    created_at: int
+    created_at: datetime
     source: str
     metrics: dict[str, float | None]
     lineage: dict[str, JsonValue]
@@ -57,7 +58,7 @@ class VersionReply(Reply):
             base_digest=version.base_digest,
             rank=version.rank,
             size_bytes=version.size_bytes,
-            created_at=int(version.created_at.timestamp()),
+            created_at=version.created_at,
             source=version.source,
             metrics={name: finite(value) for name, value in version.metrics.items()},
             lineage=dict(version.lineage),
@@ -71,7 +72,7 @@ class AdapterReply(Reply):
     id: str
     object: Literal["adapter"] = "adapter"
     name: str
-    created_at: int
+    created_at: datetime
     num_versions: int
     latest: VersionReply
     """The newest ready version."""
@@ -83,7 +84,7 @@ class AdapterReply(Reply):
         return cls(
             id=adapter.name,
             name=adapter.name,
-            created_at=int(adapter.created_at.timestamp()),
+            created_at=adapter.created_at,
             num_versions=adapter.num_versions,
             latest=VersionReply.of(adapter.latest),
             aliases=dict(adapter.aliases),

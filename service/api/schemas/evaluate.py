@@ -40,7 +40,9 @@ class EvaluateBody(Schema):
     cases: Annotated[list[CaseBody], Field(min_length=1, max_length=10_000)] | None = None
     dataset: Annotated[str, Field(pattern=f"^{NAME.pattern}$", max_length=64)] | None = None
     """Name of a data file that the operator has put into `datasets/<tenant>` of the server's home."""
-    metrics: Annotated[list[Metric], Field(min_length=1, max_length=16)] = list(DEFAULT_METRICS)
+    metrics: Annotated[list[Metric], Field(min_length=1, max_length=16)] = Field(
+        default_factory=lambda: list(DEFAULT_METRICS)
+    )
     max_tokens: MaxTokens | None = None
 
     @model_validator(mode="after")

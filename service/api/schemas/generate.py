@@ -18,8 +18,7 @@ def _prompt_kind(value: Any) -> str | None:
 
 
 Prompt = Annotated[
-    Annotated[Text, Tag("<text>")]
-    | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS), Tag("<texts>")],
+    Annotated[Text, Tag("<text>")] | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS), Tag("<texts>")],
     Discriminator(
         _prompt_kind, custom_error_type="invalid_value", custom_error_message="must be a string or a list of strings"
     ),

@@ -1,8 +1,9 @@
 """Chat messages as they come in."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag
 
 from service.api.schemas.schema import Schema, Text
 from service.api.schemas.unsupported import without_neutral
@@ -46,10 +47,10 @@ class ChatMessage(Schema):
     content: Content
     name: str | None = Field(default=None, max_length=64)
 
-    @model_validator(mode="before")
     @classmethod
-    def _read(cls, data: Any) -> Any:
-        return cls.known_only(without_neutral(data, _ANSWER_ONLY)) if isinstance(data, dict) else data
+    def known_only(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Also leaves out what only answers have."""
+        return super().known_only(without_neutral(data, _ANSWER_ONLY))
 
     @property
     def text(self) -> str:

@@ -37,16 +37,16 @@ class OpenAIRequest(Sampling):
 
     @classmethod
     def known_only(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Also leaves out what is not built, where nothing is asked of it, and nulls: both mean the default."""
+        """Also leaves out what is not built, where nothing is asked of it, and what has no effect."""
         asked = without_neutral(data, NOT_BUILT)
-        return super().known_only(
-            {key: value for key, value in asked.items() if key not in WITHOUT_EFFECT and value is not None}
-        )
+        return super().known_only({key: value for key, value in asked.items() if key not in WITHOUT_EFFECT})
 
     @model_validator(mode="after")
     def _check_options(self) -> "OpenAIRequest":
         if self.stream_options is not None and not self.stream:
-            raise PydanticCustomError("invalid_value", "this goes with stream: true only", {"parameter": "stream_options"})
+            raise PydanticCustomError(
+                "invalid_value", "this goes with stream: true only", {"parameter": "stream_options"}
+            )
         return self
 
     @property

@@ -1,5 +1,6 @@
 """How answers are chosen: the parameters that every generating route takes."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag
@@ -43,6 +44,11 @@ class Sampling(Schema):
     """The answer ends before the first of these."""
     ignore_eos: bool = False
     """Go on past end tokens, for benchmarks."""
+
+    @classmethod
+    def known_only(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Also leaves out nulls, which mean the default."""
+        return {key: value for key, value in super().known_only(data).items() if value is not None}
 
     def params(self, default_temperature: float) -> SamplingParams:
         """For the engine; `max_tokens` is not known yet."""

@@ -20,7 +20,9 @@ ModelName = Annotated[str, Field(min_length=1, max_length=255)]
 class Schema(BaseModel):
     """A request body or a part of one."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -47,7 +49,7 @@ class Schema(BaseModel):
 class Reply(BaseModel):
     """A response body or a part of one."""
 
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 def shown(key: str) -> str:

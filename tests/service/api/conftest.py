@@ -1,0 +1,138 @@
+"""Servers on the tiny base: one shared by tests that change nothing, and fresh ones for the others."""
+
+import io
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from adapters.registry import Registry
+from service.api.app import create_app
+from service.api.app import open_inference as load_inference
+from service.api.lifecycle import Lifecycle
+from service.inference import Inference
+from service.settings import Settings
+
+LOCAL = "http://127.0.0.1"
+BASE = "tiny"
+
+
+@dataclass
+class Gate:
+    """Holds the engine before each forward pass while it is closed."""
+
+    opened: threading.Event = field(default_factory=threading.Event)
+
+    def open_inference(self, registry: Registry, settings: Settings) -> Inference:
+        """Loads the base with this gate in it."""
+        inference = load_inference(registry, settings)
+        inference.base.model.register_forward_pre_hook(lambda *_: self.opened.wait(30) and None)
+        return inference
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server in this process."""
+
+    client: TestClient
+    lifecycle: Lifecycle
+    gate: Gate
+    settings: Settings
+
+    @property
+    def inference(self) -> Inference:
+        """What answers."""
+        return self.lifecycle.inference()
+
+
+RunServer = Callable[..., AbstractContextManager[Running]]
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    """Polls, so that no test depends on how fast anything is."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Running]:
+    gate, lifecycle = Gate(), Lifecycle()
+    gate.opened.set()
+    app = create_app(settings, open_inference=gate.open_inference, lifecycle=lifecycle)
+    with TestClient(app, base_url=LOCAL) as client:
+        wait_until(lambda: lifecycle.phase != "loading")
+        try:
+            yield Running(client, lifecycle, gate, settings)
+        finally:
+            gate.opened.set()
+
+
+@pytest.fixture(scope="session")
+def make_settings(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path) -> Callable[..., Settings]:
+    """`make_settings(**overrides)`: each with a home of its own."""
+
+    def make(**overrides: Any) -> Settings:
+        values = {"base_model": str(tiny_base_folder), "device": "cpu", "shutdown_timeout": 5, "port": 0, **overrides}
+        return Settings(home=tmp_path_factory.mktemp("home"), **values)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_server(make_settings: Callable[..., Settings]) -> RunServer:
+    """`with run_server(**settings) as running:` a server that is ready."""
+    return lambda **overrides: running(make_settings(**overrides))
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory: pytest.TempPathFactory, make_adapter: Callable[..., Path]) -> dict[str, bytes]:
+    """Two adapters that answer differently, as uploads."""
+    root = tmp_path_factory.mktemp("adapters")
+    return {
+        "a": archive_of(make_adapter(root / "a", seed=1)),
+        "b": archive_of(make_adapter(root / "b", seed=2, rank=8)),
+    }
+
+
+def archive_of(folder: Path) -> bytes:
+    """A folder as .tar.gz."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        archive.add(folder, arcname=folder.name)
+    return buffer.getvalue()
+
+
+def upload(client: TestClient, name: str, archive: bytes, **headers: str) -> Any:
+    """Publishes an archive; the response."""
+    return client.post("/v1/adapters", data={"name": name}, files={"file": ("x.tar.gz", archive)}, headers=headers)
+
+
+@pytest.fixture(scope="session")
+def shared(run_server: RunServer, archives: dict[str, bytes]) -> Iterator[Running]:
+    """A server without keys that has adapters `a` (two versions, the first named `prod`) and `b`; leave it so."""
+    with run_server() as server:
+        for name, archive in (("a", "a"), ("b", "b"), ("a", "b")):
+            assert upload(server.client, name, archives[archive]).status_code == 201
+        assert server.client.put("/v1/adapters/a/aliases/prod", json={"version": 1}).status_code == 200
+        yield server
+
+
+@pytest.fixture
+def client(shared: Running) -> TestClient:
+    """Of the shared server."""
+    return shared.client
+
+
+def error_of(response: Any) -> dict[str, Any]:
+    """The error object."""
+    error: dict[str, Any] = response.json()["error"]
+    return error
