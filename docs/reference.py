@@ -75,7 +75,7 @@ def _routes(app: FastAPI) -> Iterator[str]:
     yield "| method | path | what |\n| --- | --- | --- |"
     for path, operations in app.openapi()["paths"].items():
         for method, operation in operations.items():
-            yield f"| {method.upper()} | `{path}` | {_cell(operation.get('summary'))} |"
+            yield f"| {method.upper()} | `{path}` | {_cell(operation.get('description'))} |"
 
 
 def _default(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from adapters.base_facts import BaseFacts
 from adapters.config import LoraConfig
 from adapters.files import ADAPTER_FILES
-from adapters.publication import Submission, publish
+from adapters.publication import Submission
 from adapters.reference import check_name
 from adapters.version import Version
 from base.loader import LoadedBase, LoadOptions, load
@@ -20,6 +20,7 @@ from corpus.dataset import Dataset
 from corpus.dataset import load as load_dataset
 from corpus.records import Record
 from corpus.split import leakage, sample, split
+from service.publication import publish_bounded
 from service.registry import open_registry
 from service.settings import Settings
 from service.training_spec import TrainingSpec
@@ -168,7 +169,7 @@ def _publish(spec: TrainingSpec, settings: Settings, facts: BaseFacts, result: T
     submission = Submission(
         tenant=spec.tenant, name=spec.name, folder=spec.output, source="train", metrics=metrics, lineage=lineage
     )
-    return publish(open_registry(settings), submission, facts)
+    return publish_bounded(open_registry(settings), submission, facts, settings)
 
 
 def _result_event(result: TrainingResult, version: Version | None) -> ResultEvent:

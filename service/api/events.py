@@ -35,7 +35,7 @@ class AnswerStream(EventSourceResponse):
     """
 
     def __init__(self, request: Request, running: Sequence[Running], events: Events, on_error: OnError) -> None:
-        super().__init__(_ended(request, events, on_error), sep="\n")
+        super().__init__(_ended(request, events, on_error))
         self._answering = request.state.lorad.lifecycle.in_flight.answering([each.answering for each in running])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

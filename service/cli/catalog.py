@@ -87,17 +87,18 @@ class LocalCatalog:
         """See `Catalog`."""
         # torch is loaded here and not sooner: listing adapters must not wait for it.
         from adapters.base_facts import BaseFacts
-        from adapters.publication import Submission, publish
+        from adapters.publication import Submission
         from base.digest import base_digest
         from base.shapes import linear_shapes
         from base.source import locate
+        from service.publication import publish_bounded
 
         source = locate(self._settings.base_model, self._settings.bases, say)
         facts = BaseFacts(
             name=source.name, digest=base_digest(source.folder), linear_shapes=linear_shapes(source.folder)
         )
         submission = Submission(tenant=TENANT, name=name, folder=folder, source="import")
-        return _version_json(publish(self._registry, submission, facts))
+        return _version_json(publish_bounded(self._registry, submission, facts, self._settings))
 
     def export(self, reference: str, output: Path) -> None:
         """See `Catalog`."""

@@ -20,8 +20,7 @@ class Client:
 
     def __init__(self, url: str, api_key: str | None) -> None:
         self._url = url
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, headers=headers)
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     def call(self, method: str, path: str, **options: Any) -> Any:
         """The JSON answer of one request; `options` are httpx's.
@@ -41,7 +40,8 @@ class Client:
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            response = self._http.request(method, path, **options)
+            with httpx.Client(base_url=self._url, timeout=_TIMEOUT, headers=self._headers) as client:
+                response = client.request(method, path, **options)
         except httpx.HTTPError as error:
             raise RemoteError(f"no answer from {self._url}: {error}; is `lorad serve` running there?") from error
         if response.is_error:

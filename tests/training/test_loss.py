@@ -81,7 +81,7 @@ def test_a_row_does_not_see_its_neighbours_in_a_pack(
 def test_the_first_token_of_a_row_counts_nowhere(base: LoadedBase) -> None:
     examples = [Example((5, 6, 7), (True, True, True)), Example((8, 9), (True, True))]
     for layout in ("packed", "padded"):
-        batch = make_batch(examples, [0, 1], layout, CPU)  # type: ignore[arg-type]
+        batch = make_batch(examples, [0, 1], layout, CPU)
         assert batch.num_labelled == sum(example.num_labelled for example in examples) == 3
         assert batch.targets_L.tolist() == [6, 7, 9]
     assert labelled_nll(base.model, batch).isfinite()

@@ -1,15 +1,18 @@
 """Servers on the tiny base: one shared by tests that change nothing, and fresh ones for the others."""
 
+import asyncio
 import io
 import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -50,6 +53,67 @@ class Running:
     def inference(self) -> Inference:
         """What answers."""
         return self.lifecycle.inference()
+
+
+class AsgiCall:
+    """One POST made within the server's event loop: it can run beside the client's, and hang up in the middle."""
+
+    def __init__(self, server: Running, path: str, body: bytes, *, content_type: str = "application/json") -> None:
+        self._server = server
+        self._scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "scheme": "http",
+            "query_string": b"",
+            "headers": [(b"host", b"127.0.0.1"), (b"content-type", content_type.encode())],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+            "state": server.client.app_state.copy(),
+        }
+        self._messages: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+        self._gone: asyncio.Event | None = None
+        self.num_received = 0
+        self.received = b""
+        """The response's body so far."""
+
+    def start(self) -> "Future[int | None]":
+        """The status, once the application has returned; None if it sent none."""
+        return self._portal.start_task_soon(self._run)
+
+    def hang_up(self) -> None:
+        """The client goes away."""
+        assert self._gone is not None
+        self._portal.call(self._gone.set)
+
+    @property
+    def _portal(self) -> Any:
+        return self._server.client.portal
+
+    async def _run(self) -> int | None:
+        self._gone = asyncio.Event()
+        status: int | None = None
+
+        async def receive() -> dict[str, Any]:
+            assert self._gone is not None
+            self.num_received += 1
+            if self._messages:
+                return self._messages.pop()
+            await self._gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            self.received += message.get("body", b"")
+
+        app: Any = self._server.client.app
+        await app(self._scope, receive, send)
+        return status
 
 
 RunServer = Callable[..., AbstractContextManager[Running]]
@@ -136,3 +200,11 @@ def error_of(response: Any) -> dict[str, Any]:
     """The error object."""
     error: dict[str, Any] = response.json()["error"]
     return error
+
+
+def upload_to(url: str, name: str, archive: bytes, key: str) -> None:
+    """Publishes an archive on a server behind a socket."""
+    headers = {"Authorization": f"Bearer {key}"}
+    files = {"file": ("x.tar.gz", archive)}
+    response = httpx.post(f"{url}/v1/adapters", data={"name": name}, files=files, headers=headers, timeout=60)
+    assert response.status_code == 201, response.text

@@ -16,7 +16,7 @@ def generate(client: TestClient, **body: Any) -> dict[str, Any]:
 
 def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
     events = []
-    for block in text.split("\n\n"):
+    for block in text.replace("\r\n", "\n").split("\n\n"):
         lines = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line)
         if lines:
             events.append((lines["event"], json.loads(lines["data"])))
@@ -125,8 +125,16 @@ def test_a_tiny_temperature_harms_nobody(client: TestClient) -> None:
         ({"prompt": "", "template": "none"}, None, "invalid_prompt"),
         ({"messages": []}, "messages", "invalid_value"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role", "invalid_value"),
-        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "messages.0.content.0.type", "invalid_value"),
-        ({"messages": [{"role": "user", "content": "x", "tool_calls": [{}]}]}, "messages.0.tool_calls", "unsupported_parameter"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
+            "messages.0.content.0.type",
+            "invalid_value",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "x", "tool_calls": [{}]}]},
+            "messages.0.tool_calls",
+            "unsupported_parameter",
+        ),
     ],
 )
 def test_a_body_that_cannot_be_served_is_refused_with_the_parameter_named(

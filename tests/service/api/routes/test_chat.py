@@ -1,0 +1,121 @@
+import json
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+USER = [{"role": "user", "content": "hello"}]
+
+
+def chat(client: TestClient, **body: Any) -> dict[str, Any]:
+    values = {"model": "tiny", "messages": USER, "max_tokens": 8, "temperature": 0, **body}
+    response = client.post("/v1/chat/completions", json=values)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def chunks(client: TestClient, **body: Any) -> list[dict[str, Any]]:
+    values = {"model": "tiny", "messages": USER, "max_tokens": 8, "temperature": 0, "stream": True, **body}
+    response = client.post("/v1/chat/completions", json=values)
+    lines = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def test_the_answer_is_that_of_generate_and_names_the_pinned_version(client: TestClient) -> None:
+    answer = chat(client, model="a")
+    [output] = client.post("/generate", json={"prompt": "hello", "adapter": "a", "max_tokens": 8}).json()["outputs"]
+    assert answer["model"] == "a:2"
+    assert answer["choices"][0]["message"] == {"role": "assistant", "content": output["text"], "refusal": None}
+    assert answer["usage"] == output["usage"]
+
+
+def test_n_choices_differ_and_count_the_prompt_once(client: TestClient) -> None:
+    answer = chat(client, n=3, temperature=1.5, seed=3, ignore_eos=True)
+    one = chat(client, temperature=1.5, seed=3, ignore_eos=True)
+    texts = [choice["message"]["content"] for choice in answer["choices"]]
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
+    assert len(set(texts)) == 3
+    assert texts[0] == one["choices"][0]["message"]["content"]
+    assert answer["usage"]["prompt_tokens"] == one["usage"]["prompt_tokens"]
+    assert answer["usage"]["completion_tokens"] == 24
+
+
+def test_a_stream_begins_with_the_role_and_ends_with_the_reason(client: TestClient) -> None:
+    found = chunks(client)
+    whole = chat(client)["choices"][0]
+    assert found[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert found[-1]["choices"][0]["finish_reason"] == whole["finish_reason"]
+    assert "".join(each["choices"][0]["delta"].get("content", "") for each in found) == whole["message"]["content"]
+    assert not any("usage" in each for each in found)
+
+
+def test_usage_is_streamed_to_those_who_ask(client: TestClient) -> None:
+    found = chunks(client, stream_options={"include_usage": True}, n=2)
+    assert all(each["usage"] is None for each in found[:-1])
+    assert found[-1]["choices"] == []
+    assert found[-1]["usage"] == chat(client, n=2)["usage"]
+
+
+def test_what_was_answered_can_be_sent_back(client: TestClient) -> None:
+    answered = {"role": "assistant", "content": "hi", "refusal": None, "tool_calls": None, "annotations": []}
+    chat(client, messages=[*USER, answered, {"role": "user", "content": "go on"}])
+
+
+def test_the_newer_name_of_max_tokens_counts(client: TestClient) -> None:
+    answer = chat(client, max_tokens=8, max_completion_tokens=2, ignore_eos=True)
+    assert answer["usage"]["completion_tokens"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("logprobs", True),
+        ("logprobs", 0),
+        ("top_logprobs", 2),
+        ("tools", [{"type": "function"}]),
+        ("tool_choice", "required"),
+        ("response_format", {"type": "json_object"}),
+        ("logit_bias", {"5": 100}),
+        ("presence_penalty", 0.5),
+        ("frequency_penalty", -1),
+        ("best_of", 2),
+        ("echo", True),
+        ("store", True),
+    ],
+)
+def test_what_is_not_built_is_refused_by_name(client: TestClient, name: str, value: Any) -> None:
+    response = client.post("/v1/chat/completions", json={"model": "tiny", "messages": USER, name: value})
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (400, "unsupported_parameter", name)
+
+
+def test_what_asks_for_nothing_is_accepted(client: TestClient) -> None:
+    chat(
+        client,
+        logprobs=False,
+        top_logprobs=None,
+        tools=[],
+        tool_choice="none",
+        response_format={"type": "text"},
+        logit_bias={},
+        presence_penalty=0,
+        frequency_penalty=0.0,
+        store=False,
+        user="someone",
+        metadata={"team": "x"},
+        stop=None,
+        stream_options=None,
+    )
+
+
+def test_stream_options_need_a_stream(client: TestClient) -> None:
+    body = {"model": "tiny", "messages": USER, "stream_options": {"include_usage": True}}
+    response = client.post("/v1/chat/completions", json=body)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "stream_options")
+
+
+def test_a_model_is_required(client: TestClient) -> None:
+    error = client.post("/v1/chat/completions", json={"messages": USER}).json()["error"]
+    assert (error["param"], error["code"]) == ("model", "missing_parameter")

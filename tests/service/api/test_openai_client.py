@@ -1,0 +1,102 @@
+"""The real openai client against a real server on a socket."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import httpx
+import openai
+import pytest
+
+from service.api.server import Server
+from service.settings import Settings
+from tests.service.api.conftest import upload_to, wait_until
+
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture(scope="module")
+def server(make_settings: Callable[..., Settings], archives: dict[str, bytes]) -> Iterator[Server]:
+    server = Server(make_settings(api_keys="acme=key"))
+    thread = threading.Thread(target=server.run_until_stopped)
+    thread.start()
+    wait_until(lambda: server.lifecycle.phase == "ready")
+    upload_to(server.url, "support", archives["a"], "key")
+    yield server
+    server.stop()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="key", max_retries=0) as client:
+        yield client
+
+
+def test_chat(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="support", messages=[{"role": "user", "content": "hello"}], max_tokens=5, temperature=0
+    )
+    assert answer.model == "support:1"
+    assert answer.choices[0].message.content is not None
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+
+def test_chat_streamed(client: openai.OpenAI) -> None:
+    asked = {"model": "support", "max_tokens": 12, "temperature": 0}
+    whole = client.chat.completions.create(messages=HELLO, **asked)  # type: ignore[call-overload]
+    with client.chat.completions.create(
+        messages=HELLO,
+        stream=True,
+        stream_options={"include_usage": True},
+        **asked,  # type: ignore[call-overload]
+    ) as stream:
+        chunks = list(stream)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1]) == whole.choices[0].message.content
+    assert chunks[-1].usage == whole.usage
+
+
+def test_completions_take_vllms_extras(client: openai.OpenAI) -> None:
+    answer = client.completions.create(
+        model="tiny", prompt=["hello", "there"], max_tokens=6, extra_body={"ignore_eos": True, "top_k": 5, "min_p": 0.1}
+    )
+    assert [choice.finish_reason for choice in answer.choices] == ["length", "length"]
+
+
+def test_completions_streamed(client: openai.OpenAI) -> None:
+    chunks = list(client.completions.create(model="tiny", prompt="hello", max_tokens=6, stream=True))
+    assert chunks[-1].choices[0].finish_reason in ("stop", "length")
+
+
+def test_models(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["tiny", "support"]
+    assert client.models.retrieve("support:1").id == "support:1"
+
+
+def test_errors_are_of_the_clients_own_types(client: openai.OpenAI, server: Server) -> None:
+    with pytest.raises(openai.NotFoundError) as missing:
+        client.chat.completions.create(model="suport", messages=[{"role": "user", "content": "x"}])
+    assert (missing.value.code, missing.value.type) == ("model_not_found", "invalid_request_error")
+    assert "did you mean 'support'?" in missing.value.message
+    with pytest.raises(openai.BadRequestError) as bad:
+        client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "x"}], logprobs=True)
+    assert (bad.value.code, bad.value.param) == ("unsupported_parameter", "logprobs")
+    with pytest.raises(openai.BadRequestError) as long:
+        client.completions.create(model="tiny", prompt="x " * 500, max_tokens=5)
+    assert long.value.code == "context_length_exceeded"
+    stranger = client.with_options(api_key="wrong")
+    with pytest.raises(openai.AuthenticationError) as unknown:
+        stranger.models.list()
+    assert unknown.value.code == "invalid_api_key"
+    assert unknown.value.request_id
+    assert httpx.get(f"{server.url}/health").status_code == 200
+
+
+def test_hanging_up_a_stream_frees_the_engine(client: openai.OpenAI, server: Server) -> None:
+    with client.completions.create(
+        model="tiny", prompt="hello", max_tokens=200, stream=True, extra_body={"ignore_eos": True}
+    ) as stream:
+        next(iter(stream))
+    wait_until(lambda: server.lifecycle.in_flight.num_requests == 0)
+    assert server.lifecycle.in_flight.num_answers == 0

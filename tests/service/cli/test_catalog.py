@@ -1,0 +1,95 @@
+"""One contract for the registry as commands see it: in this process, and on a running server."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from adapters.errors import AdapterError
+from service.cli.catalog import Catalog, open_catalog
+from service.errors import RemoteError
+from service.settings import Settings
+
+REFUSED = (AdapterError, RemoteError)
+
+
+@pytest.fixture
+def local(tmp_path: Path, tiny_base_folder: Path) -> Settings:
+    return Settings(home=tmp_path / "home", base_model=str(tiny_base_folder), server=None)
+
+
+@pytest.fixture
+def remote(local: Settings) -> Iterator[Settings]:
+    from service.api.server import Server
+
+    ready, urls = threading.Event(), list[str]()
+    server = Server(local.model_copy(update={"port": 0}), on_ready=lambda url: (urls.append(url), ready.set())[0])
+    thread = threading.Thread(target=server.run_until_stopped)
+    thread.start()
+    assert ready.wait(60)
+    yield local.model_copy(update={"server": urls[0]})
+    server.stop()
+    thread.join()
+
+
+@pytest.fixture(params=["local", "remote"])
+def catalog(request: pytest.FixtureRequest) -> Catalog:
+    return open_catalog(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def folders(make_adapter: Callable[..., Path], tmp_path: Path) -> list[Path]:
+    return [make_adapter(tmp_path / f"a{seed}", seed=seed) for seed in range(2)]
+
+
+def test_a_folder_goes_in_is_seen_and_comes_out(catalog: Catalog, folders: list[Path], tmp_path: Path) -> None:
+    version = catalog.import_folder(folders[0], "support")
+    assert (version["name"], version["number"]) == ("support", 1)
+    [adapter] = catalog.adapters()
+    assert (adapter["name"], adapter["num_versions"], adapter["aliases"]) == ("support", 1, {})
+    assert adapter["latest"] == version
+    assert catalog.versions("support") == [version]
+    assert {"digest", "base_name", "base_digest", "rank", "size_bytes", "created_at", "source", "metrics"} <= set(
+        version
+    )
+    catalog.export("support", tmp_path / "out")
+    name = "adapter_model.safetensors"
+    assert (tmp_path / "out" / name).read_bytes() == (folders[0] / name).read_bytes()
+
+
+def test_aliases_move_roll_back_and_go(catalog: Catalog, folders: list[Path]) -> None:
+    for folder in folders:
+        catalog.import_folder(folder, "support")
+    assert catalog.set_alias("support:1", "prod", "first")["number"] == 1
+    assert catalog.set_alias("support", "prod", "")["number"] == 2
+    assert catalog.rollback("support", "prod", "worse")["number"] == 1
+    assert catalog.adapters()[0]["aliases"] == {"prod": 1}
+    catalog.delete_alias("support", "prod")
+    assert catalog.adapters()[0]["aliases"] == {}
+
+
+def test_versions_and_adapters_are_deleted(catalog: Catalog, folders: list[Path]) -> None:
+    for folder in folders:
+        catalog.import_folder(folder, "support")
+    catalog.delete("support:2")
+    assert [version["number"] for version in catalog.versions("support")] == [1]
+    catalog.delete("support")
+    assert catalog.adapters() == []
+
+
+def test_what_is_unknown_or_malformed_is_refused(catalog: Catalog, folders: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(REFUSED, match="suport"):
+        catalog.versions("suport")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(REFUSED, match=r"adapter_config\.json"):
+        catalog.import_folder(tmp_path / "empty", "support")
+    with pytest.raises(REFUSED, match=r"No Name"):
+        catalog.import_folder(folders[0], "No Name")
+    assert catalog.adapters() == []
+
+
+def test_a_rank_beyond_the_limit_is_refused(local: Settings, make_adapter: Callable[..., Path], tmp_path: Path) -> None:
+    catalog = open_catalog(local.model_copy(update={"max_lora_rank": 4}))
+    with pytest.raises(AdapterError, match="rank 8"):
+        catalog.import_folder(make_adapter(tmp_path / "wide", seed=1, rank=8), "wide")

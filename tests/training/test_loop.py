@@ -1,0 +1,223 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from base.loader import LoadedBase
+from base.rendering import Example
+from training.errors import CheckpointError, ConfigError, DivergedError, NoTrainingRowsError, Stopped
+from training.events import CheckpointEvent, EvalEvent, StartEvent, StepEvent
+from training.examples import Prepared
+from training.run import TrainingData
+
+Train = Callable[..., Any]
+DIGEST = "sha256:" + "0" * 64
+
+
+def state_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Every stored tensor of the base, the bookkeeping of its quantisation included."""
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_untouched(model: torch.nn.Module, before: dict[str, torch.Tensor]) -> None:
+    after = state_of(model)
+    assert set(after) == set(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert not model.training
+    assert not any(weight.requires_grad for weight in model.parameters())
+
+
+@pytest.mark.parametrize("quantization", ["none", "int8", "nf4"])
+@pytest.mark.parametrize("dora", [False, True])
+def test_the_loss_falls_and_the_base_stays_as_it_was(
+    train: Train, load_base: Callable[..., LoadedBase], with_valid: TrainingData, quantization: str, dora: bool
+) -> None:
+    base = load_base(quantization)
+    before = state_of(base.model)
+    run = train(base=base, data=with_valid, max_steps=10, batch_size=5, epochs=20, eval_every=5, dora=dora)
+    assert run.losses[-1] < 0.8 * run.losses[0]
+    assert_untouched(base.model, before)
+
+
+def test_accumulated_passes_are_one_big_batch(train: Train) -> None:
+    whole = train("whole", batch_size=6, max_steps=3)
+    parts = train("parts", batch_size=2, gradient_accumulation=3, max_steps=3)
+    assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
+    for name, weight in whole.weights.items():
+        torch.testing.assert_close(parts.weights[name], weight, rtol=1e-4, atol=1e-5)
+
+
+def test_the_layout_does_not_matter(train: Train) -> None:
+    packed, padded = train("packed"), train("padded", layout="padded")
+    assert padded.losses == pytest.approx(packed.losses, rel=1e-4)
+
+
+def test_a_run_is_repeated_to_the_bit(train: Train) -> None:
+    first, second = train("first", dropout=0.2), train("second", dropout=0.2)
+    assert first.losses == second.losses
+    assert all(torch.equal(second.weights[name], weight) for name, weight in first.weights.items())
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
+    train: Train, load_base: Callable[..., LoadedBase], with_valid: TrainingData, quantization: str
+) -> None:
+    settings = {"dropout": 0.3, "dora": True, "data": with_valid, "eval_every": 2, "weight_decay": 0.1}
+    whole = train("whole", base=load_base(quantization), **settings)
+    with pytest.raises(Stopped) as caught:
+        train("parts", base=load_base(quantization), should_stop=lambda run: len(run.losses) == 3, **settings)
+    assert (caught.value.step, caught.value.checkpoint.name) == (3, "step-3")
+    torch.rand(17)
+    rest = train("parts", base=load_base(quantization), resume=True, **settings)
+
+    assert rest.losses == whole.losses[3:]
+    assert all(torch.equal(rest.weights[name], weight) for name, weight in whole.weights.items())
+    last = [load_file(run.output / "checkpoints" / "step-6" / "optimizer.safetensors") for run in (whole, rest)]
+    assert set(last[0]) == set(last[1])
+    assert all(torch.equal(last[1][name], tensor) for name, tensor in last[0].items())
+    assert rest.result.valid_loss == whole.result.valid_loss
+    assert rest.result.base_valid_loss == whole.result.base_valid_loss
+    assert rest.result.trained_tokens == whole.result.trained_tokens
+
+
+def test_resuming_a_finished_run_writes_the_same_adapter_again(train: Train, with_valid: TrainingData) -> None:
+    first = train(data=with_valid)
+    weights = first.weights
+    again = train(data=with_valid, resume=True)
+    assert again.losses == []
+    assert all(torch.equal(again.weights[name], weight) for name, weight in weights.items())
+    assert again.result.valid_loss == first.result.valid_loss
+
+
+def test_resuming_without_a_checkpoint_begins(train: Train) -> None:
+    assert len(train(resume=True).losses) == 6
+
+
+def test_a_stop_on_the_last_step_finishes(train: Train) -> None:
+    run = train(should_stop=lambda run: len(run.losses) == 6)
+    assert run.result.steps == 6
+
+
+def test_a_stopped_run_gives_the_base_back(train: Train, base: LoadedBase) -> None:
+    before = state_of(base.model)
+    with pytest.raises(Stopped, match="--resume"):
+        train(should_stop=lambda run: True)  # noqa: ARG005
+    assert_untouched(base.model, before)
+
+
+def test_a_diverging_run_says_where_and_gives_the_base_back(
+    train: Train, base: LoadedBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import training.loop
+
+    before = state_of(base.model)
+    genuine, calls = training.loop.labelled_nll, []
+
+    def break_down(model: torch.nn.Module, batch: Any) -> torch.Tensor:
+        calls.append(batch)
+        return genuine(model, batch) * (math.nan if len(calls) == 3 else 1)
+
+    monkeypatch.setattr("training.loop.labelled_nll", break_down)
+    with pytest.raises(DivergedError, match=r"step 3: loss nan.*rows \[\d, \d\].*--learning-rate \(now 0.005\)"):
+        train(save_every=1)
+    assert_untouched(base.model, before)
+
+
+def test_a_diverged_step_is_in_no_checkpoint(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import training.loop
+
+    genuine, calls = training.loop.labelled_nll, []
+
+    def break_down(model: torch.nn.Module, batch: Any) -> torch.Tensor:
+        calls.append(batch)
+        return genuine(model, batch) * (math.inf if len(calls) == 3 else 1)
+
+    monkeypatch.setattr("training.loop.labelled_nll", break_down)
+    with pytest.raises(DivergedError):
+        train(save_every=1)
+    assert sorted(path.name for path in (tmp_path / "out" / "checkpoints").iterdir()) == ["step-1", "step-2"]
+
+
+def test_events_tell_the_run_in_order(train: Train, with_valid: TrainingData, base: LoadedBase) -> None:
+    parameters = base.num_parameters
+    run = train(data=with_valid, eval_every=3, save_every=3, max_steps=4)
+    assert [type(event) for event in run.events] == [
+        StartEvent,
+        EvalEvent,
+        *[StepEvent] * 3,
+        EvalEvent,
+        CheckpointEvent,
+        StepEvent,
+        EvalEvent,
+        CheckpointEvent,
+    ]
+    start = run.events[0]
+    assert (start.total_steps, start.train_rows, start.valid_rows) == (4, 5, 2)
+    assert start.total_parameters == parameters
+    assert start.trainable_parameters == sum(weight.numel() for weight in run.weights.values())
+    assert [event.step for event in run.events if isinstance(event, EvalEvent)] == [0, 3, 4]
+    assert run.events[2].to_json()["event"] == "step"
+
+
+def test_only_the_newest_checkpoints_are_kept(train: Train) -> None:
+    run = train(save_every=1, keep_checkpoints=2)
+    assert sorted(path.name for path in (run.output / "checkpoints").iterdir()) == ["step-5", "step-6"]
+
+
+def test_what_an_earlier_run_left_does_not_push_out_this_runs_checkpoints(train: Train) -> None:
+    train(max_steps=6, save_every=1)
+    with pytest.raises(Stopped) as caught:
+        train(max_steps=5, should_stop=lambda run: len(run.losses) == 2)
+    assert [path.name for path in caught.value.checkpoint.parent.iterdir()] == ["step-2"]
+    assert len(train(max_steps=5, resume=True).losses) == 3
+
+
+@pytest.mark.parametrize("change", [{"learning_rate": 1e-3}, {"seed": 1}, {"max_length": 64}])
+def test_a_checkpoint_of_other_settings_is_refused(train: Train, change: dict[str, Any]) -> None:
+    train(max_steps=2)
+    with pytest.raises(CheckpointError, match="other settings, data or base"):
+        train(resume=True, **{"max_steps": 2, **change})
+
+
+def test_a_checkpoint_of_other_data_or_base_is_refused(
+    train: Train, rows: Prepared, load_base: Callable[..., LoadedBase]
+) -> None:
+    train(max_steps=2)
+    other = TrainingData(train=Prepared(rows.examples[1:], 0, ()), digest=DIGEST)
+    with pytest.raises(CheckpointError, match="other settings, data or base"):
+        train(max_steps=2, resume=True, data=other)
+    with pytest.raises(CheckpointError, match="other settings, data or base"):
+        train(max_steps=2, resume=True, base=load_base("int8"))
+
+
+def test_a_run_without_rows_is_refused(rows: Prepared) -> None:
+    nothing = Prepared((), 0, ())
+    with pytest.raises(NoTrainingRowsError):
+        TrainingData(train=nothing, digest=DIGEST)
+    with pytest.raises(NoTrainingRowsError):
+        TrainingData(train=rows, valid=nothing, digest=DIGEST)
+
+
+def test_an_unknown_target_is_refused_before_anything_changes(train: Train, base: LoadedBase) -> None:
+    before = state_of(base.model)
+    with pytest.raises(ConfigError, match="did you mean q_proj"):
+        train(target_modules=["q_porj"])
+    assert_untouched(base.model, before)
+
+
+def test_the_held_out_loss_is_of_the_base_first_and_of_the_adapter_last(train: Train, with_valid: TrainingData) -> None:
+    # Held out are the training rows themselves, so that learning shows.
+    data = TrainingData(train=with_valid.train, valid=with_valid.train, digest=DIGEST)
+    run = train(data=data, max_steps=10, batch_size=5, epochs=20)
+    assert run.result.base_valid_loss == pytest.approx(run.losses[0], rel=1e-4)
+    assert run.result.valid_loss < 0.8 * run.result.base_valid_loss
+
+
+def test_a_single_short_row_can_be_learnt(train: Train) -> None:
+    row = Example((5, 6), (False, True))
+    run = train(data=TrainingData(train=Prepared((row,), 0, ()), digest=DIGEST), batch_size=4)
+    assert run.losses[-1] < run.losses[0]

@@ -1,0 +1,35 @@
+import pytest
+import torch
+from torch import nn
+
+from training.config import TrainingConfig
+from training.errors import CheckpointError
+from training.optimizer import create_optimizer, optimizer_tensors, restore_optimizer
+
+CONFIG = TrainingConfig(learning_rate=0.1, weight_decay=0.01)
+
+
+def step(parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+    for parameter in parameters.values():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+
+
+def test_a_restored_optimizer_goes_on_to_the_bit() -> None:
+    parameters = {"a.w": nn.Parameter(torch.ones(3)), "b.w": nn.Parameter(torch.zeros(2, 2))}
+    optimizer = create_optimizer(parameters, CONFIG)
+    step(parameters, optimizer)
+    copies = {name: nn.Parameter(parameter.detach().clone()) for name, parameter in parameters.items()}
+    restored = create_optimizer(copies, CONFIG)
+    tensors = {name: tensor.clone() for name, tensor in optimizer_tensors(optimizer, parameters).items()}
+    assert set(tensors) == {f"{name}/{kind}" for name in parameters for kind in ("step", "exp_avg", "exp_avg_sq")}
+    restore_optimizer(restored, copies, tensors)
+    step(parameters, optimizer)
+    step(copies, restored)
+    assert all(torch.equal(copies[name], parameter) for name, parameter in parameters.items())
+
+
+def test_a_parameter_without_state_is_refused() -> None:
+    parameters = {"a.w": nn.Parameter(torch.ones(3))}
+    with pytest.raises(CheckpointError, match=r"a\.w"):
+        restore_optimizer(create_optimizer(parameters, CONFIG), parameters, {"b.w/step": torch.tensor(1.0)})
