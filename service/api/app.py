@@ -10,7 +10,6 @@ from importlib.metadata import version
 from typing import Any
 
 import anyio
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
@@ -18,6 +17,7 @@ from adapters.registry import Registry
 from base.source import locate
 from service.api.body_limit import BodyLimit
 from service.api.error_handlers import LastResort, add_error_handlers
+from service.api.evaluations import Evaluations
 from service.api.keys import Keys
 from service.api.lifecycle import Lifecycle
 from service.api.request_id import RequestId
@@ -89,7 +89,7 @@ def _lifespan(
             keys=keys,
             registry=registry,
             lifecycle=lifecycle,
-            evaluations=CapacityLimiter(MAX_EVALUATIONS),
+            evaluations=Evaluations(MAX_EVALUATIONS),
             started_at=int(time.time()),
         )
         _load(state, open_inference)
@@ -145,6 +145,7 @@ async def _close(state: ServerState) -> None:
             await anyio.to_thread.run_sync(state.lifecycle.opened.close, abandon_on_cancel=True)
         if limit.cancelled_caught:
             _log.warning("the engine did not end within %d s and is left behind", _CLOSE_SECONDS)
+    state.evaluations.close()
     state.registry.database.dispose()
 
 

@@ -58,12 +58,14 @@ class Running:
     """One answer under way."""
 
     asked: Asked
-    answering: Answering
+    stream: TokenStream
+    tenant: str
 
     @property
-    def stream(self) -> TokenStream:
-        """Its tokens."""
-        return self.answering.stream
+    def answering(self) -> Answering:
+        """For the count of what is under way."""
+        version = self.asked.target.version
+        return Answering(tenant=self.tenant, adapter=None if version is None else version.name, work=self.stream)
 
 
 def prepare(inference: Inference, settings: Settings, principal: Principal, wanted: Wanted) -> list[Asked]:
@@ -126,11 +128,7 @@ def start(inference: Inference, request: Request, principal: Principal, asked: S
     try:
         for each in asked:
             stream = inference.engine.submit(inference.request(each.target, each.prompt_ids, each.params))
-            version = each.target.version
-            answering = Answering(
-                tenant=principal.tenant, adapter=None if version is None else version.name, stream=stream
-            )
-            running.append(Running(asked=each, answering=answering))
+            running.append(Running(asked=each, stream=stream, tenant=principal.tenant))
     except BaseException:
         for begun in running:
             begun.stream.cancel()

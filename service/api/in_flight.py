@@ -3,18 +3,24 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
-from service.engine.stream import TokenStream
+
+class Cancellable(Protocol):
+    """Work that can be asked to end; a stream of tokens or an evaluation."""
+
+    def cancel(self) -> None:
+        """Asks; returns at once."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answering:
-    """One answer under way."""
+    """One answer or evaluation under way."""
 
     tenant: str
     adapter: str | None
     """Name of the adapter; None is the base."""
-    stream: TokenStream
+    work: Cancellable
 
 
 class InFlight:
@@ -42,7 +48,7 @@ class InFlight:
         finally:
             self._answering.difference_update(answers)
             for answer in answers:
-                answer.stream.cancel()
+                answer.work.cancel()
 
     @property
     def num_answers(self) -> int:
@@ -57,4 +63,4 @@ class InFlight:
     def cancel(self) -> None:
         """End every answer under way; their requests then end with an error."""
         for answer in self._answering:
-            answer.stream.cancel()
+            answer.work.cancel()

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
 from adapters.registry import Registry
+from service.api.evaluations import Evaluations
 from service.api.keys import Keys
 from service.api.lifecycle import Lifecycle
 from service.inference import Inference
@@ -21,8 +21,7 @@ class ServerState:
     keys: Keys
     registry: Registry
     lifecycle: Lifecycle
-    evaluations: CapacityLimiter
-    """Threads that evaluations may take: they run for minutes, and short work must find a thread."""
+    evaluations: Evaluations
     started_at: int
     """Unix time."""
 

@@ -92,6 +92,11 @@ class Engine:
         return self._base.context_tokens
 
     @property
+    def max_waiting(self) -> int:
+        """Requests that may wait for a batch."""
+        return self._config.max_waiting
+
+    @property
     def alive(self) -> bool:
         """Whether requests are served."""
         return self._thread.is_alive() and not self._closed

@@ -9,8 +9,9 @@ from evaluation.sampler import Completion, GenerateRequest, ScoredContinuation, 
 from service.engine.engine import Engine
 from service.engine.request import AdapterSource, GenerationRequest, SamplingParams, ScoreRequest, Scores
 
-_IN_FLIGHT = 128
-"""Requests of one caller that wait or run at once: an evaluation must not fill the queue for everybody."""
+_MAX_IN_FLIGHT = 128
+"""Requests of one caller that wait or run at once, and at most half of what may wait: an evaluation must not fill the
+queue for everybody."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,13 @@ class EngineSampler:
     def __init__(self, engine: Engine, route: Callable[[str | None], Route]) -> None:
         self._engine = engine
         self._route = route
+        self._in_flight = max(1, min(_MAX_IN_FLIGHT, engine.max_waiting // 2))
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[Completion]:
         """One completion for each request, as they finish."""
         routes = {model: self._route(model) for model in {request.model for request in requests}}
         finished: queue.SimpleQueue[Completion | BaseException] = queue.SimpleQueue()
-        with ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="sampler") as pool:
+        with ThreadPoolExecutor(self._in_flight, thread_name_prefix="sampler") as pool:
             for index, request in enumerate(requests):
                 pool.submit(self._complete, index, request, routes[request.model], finished)
             try:
@@ -66,8 +68,8 @@ class EngineSampler:
         # Sequences of like length share a pass: padding is computed too.
         order = sorted(range(len(requests)), key=lambda at: len(requests[at].token_ids))
         found: dict[int, Scores] = {}
-        for start in range(0, len(order), _IN_FLIGHT):
-            window = order[start : start + _IN_FLIGHT]
+        for start in range(0, len(order), self._in_flight):
+            window = order[start : start + self._in_flight]
             futures = self._engine.score([requests[at] for at in window])
             found |= {at: future.result() for at, future in zip(window, futures, strict=True)}
         return [found[at] for at in range(len(requests))]

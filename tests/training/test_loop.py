@@ -12,6 +12,7 @@ from base.rendering import Example
 from training.errors import CheckpointError, ConfigError, DivergedError, NoTrainingRowsError, Stopped
 from training.events import CheckpointEvent, EvalEvent, StartEvent, StepEvent
 from training.examples import Prepared
+from training.loss import labelled_nll
 from training.run import TrainingData
 
 Train = Callable[..., Any]
@@ -112,14 +113,12 @@ def test_a_stopped_run_gives_the_base_back(train: Train, base: LoadedBase) -> No
 def test_a_diverging_run_says_where_and_gives_the_base_back(
     train: Train, base: LoadedBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import training.loop
-
     before = state_of(base.model)
-    genuine, calls = training.loop.labelled_nll, []
+    calls = []
 
     def break_down(model: torch.nn.Module, batch: Any) -> torch.Tensor:
         calls.append(batch)
-        return genuine(model, batch) * (math.nan if len(calls) == 3 else 1)
+        return labelled_nll(model, batch) * (math.nan if len(calls) == 3 else 1)
 
     monkeypatch.setattr("training.loop.labelled_nll", break_down)
     with pytest.raises(DivergedError, match=r"step 3: loss nan.*rows \[\d, \d\].*--learning-rate \(now 0.005\)"):
@@ -128,13 +127,11 @@ def test_a_diverging_run_says_where_and_gives_the_base_back(
 
 
 def test_a_diverged_step_is_in_no_checkpoint(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import training.loop
-
-    genuine, calls = training.loop.labelled_nll, []
+    calls = []
 
     def break_down(model: torch.nn.Module, batch: Any) -> torch.Tensor:
         calls.append(batch)
-        return genuine(model, batch) * (math.inf if len(calls) == 3 else 1)
+        return labelled_nll(model, batch) * (math.inf if len(calls) == 3 else 1)
 
     monkeypatch.setattr("training.loop.labelled_nll", break_down)
     with pytest.raises(DivergedError):

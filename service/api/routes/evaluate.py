@@ -1,16 +1,17 @@
 """`POST /evaluate`: how good the base and adapters are on cases."""
 
 import uuid
+from functools import partial
 
-import anyio
-from anyio import CapacityLimiter
 from fastapi import APIRouter, Request
 
 from evaluation.settings import GenerationSettings
 from service.api.cases import records_of
 from service.api.disconnect import until_disconnect
-from service.api.errors import ApiError, Problem, invalid
+from service.api.errors import invalid
+from service.api.evaluations import Stop
 from service.api.generation import resolve
+from service.api.in_flight import Answering
 from service.api.keys import Principal
 from service.api.principal import Reader, Ready
 from service.api.request_id import access_record
@@ -22,24 +23,23 @@ from service.settings import Settings
 
 router = APIRouter(tags=["evaluation"])
 
-_RETRY_AFTER_SECONDS = 10
-
 
 @router.post("/evaluate")
 async def evaluate(
     request: Request, principal: Reader, inference: Ready, state: State, body: EvaluateBody
 ) -> EvaluateReply:
     """Measures models on cases, all in one batch."""
-    _check_free(state.evaluations)
     access_record(request.scope).model = ",".join(model or inference.model_name for model in body.models)
-    work = anyio.to_thread.run_sync(
-        _measured, inference, state, principal, body, limiter=state.evaluations, abandon_on_cancel=True
-    )
-    results = await until_disconnect(request, work)
+    stop = Stop()
+    work = partial(_measured, inference, state, principal, body)
+    with state.lifecycle.in_flight.answering([Answering(tenant=principal.tenant, adapter=None, work=stop)]):
+        results = await until_disconnect(request, state.evaluations.run(work, stop))
     return EvaluateReply(id=f"eval-{uuid.uuid4().hex}", results=results)
 
 
-def _measured(inference: Inference, state: ServerState, principal: Principal, body: EvaluateBody) -> list[ModelReply]:
+def _measured(
+    inference: Inference, state: ServerState, principal: Principal, body: EvaluateBody, stop: Stop
+) -> list[ModelReply]:
     for model in body.models:
         resolve(inference, principal, model)
     asked = EvaluationRequest(
@@ -48,7 +48,7 @@ def _measured(inference: Inference, state: ServerState, principal: Principal, bo
         metrics=tuple(body.metrics),
         generation=GenerationSettings(max_tokens=_max_tokens(body, state.settings)),
     )
-    return [ModelReply.of(result) for result in evaluate_models(inference, principal.tenant, asked)]
+    return [ModelReply.of(result) for result in evaluate_models(inference, principal.tenant, asked, stop.check)]
 
 
 def _max_tokens(body: EvaluateBody, settings: Settings) -> int:
@@ -59,11 +59,3 @@ def _max_tokens(body: EvaluateBody, settings: Settings) -> int:
             f"max_tokens is {body.max_tokens}, more than the {settings.max_new_tokens} allowed here", param="max_tokens"
         )
     return body.max_tokens
-
-
-def _check_free(evaluations: CapacityLimiter) -> None:
-    if evaluations.available_tokens < 1:
-        message = f"{evaluations.total_tokens:g} evaluations are running, which is the limit; try again later"
-        raise ApiError(
-            Problem(status=429, message=message, code="too_many_evaluations", retry_after_seconds=_RETRY_AFTER_SECONDS)
-        )

@@ -83,7 +83,8 @@ class AsgiCall:
 
     def start(self) -> "Future[int | None]":
         """The status, once the application has returned; None if it sent none."""
-        return self._portal.start_task_soon(self._run)
+        future: Future[int | None] = self._portal.start_task_soon(self._run)
+        return future
 
     def hang_up(self) -> None:
         """The client goes away."""

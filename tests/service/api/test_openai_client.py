@@ -8,6 +8,9 @@ import openai
 import pytest
 
 from service.api.server import Server
+from service.engine.errors import EngineFailedError
+from service.engine.request import Delta
+from service.engine.stream import TokenStream
 from service.settings import Settings
 from tests.service.api.conftest import upload_to, wait_until
 
@@ -100,3 +103,20 @@ def test_hanging_up_a_stream_frees_the_engine(client: openai.OpenAI, server: Ser
         next(iter(stream))
     wait_until(lambda: server.lifecycle.in_flight.num_requests == 0)
     assert server.lifecycle.in_flight.num_answers == 0
+
+
+def test_a_stream_that_fails_raises_in_the_client(
+    client: openai.OpenAI, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_request: object) -> TokenStream:
+        stream = TokenStream(1)
+        stream.put(Delta("begun", (5,)))
+        stream.put(EngineFailedError("it broke"))
+        return stream
+
+    monkeypatch.setattr(server.lifecycle.inference().engine, "submit", fail)
+    stream = client.completions.create(model="tiny", prompt="hello", stream=True)
+    received: list[str] = []
+    with pytest.raises(openai.APIError, match="it broke") as failed:
+        received.extend(chunk.choices[0].text for chunk in stream)
+    assert failed.value.code == "engine_failed"

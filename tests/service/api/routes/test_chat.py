@@ -59,7 +59,13 @@ def test_usage_is_streamed_to_those_who_ask(client: TestClient) -> None:
 
 
 def test_what_was_answered_can_be_sent_back(client: TestClient) -> None:
-    answered = {"role": "assistant", "content": "hi", "refusal": None, "tool_calls": None, "annotations": []}
+    answered: dict[str, Any] = {
+        "role": "assistant",
+        "content": "hi",
+        "refusal": None,
+        "tool_calls": None,
+        "annotations": [],
+    }
     chat(client, messages=[*USER, answered, {"role": "user", "content": "go on"}])
 
 

@@ -86,10 +86,24 @@ def test_more_evaluations_than_there_are_places_are_asked_to_wait(run_server: Ru
         body = json.dumps({"models": [None], "cases": CASES, "metrics": ["loss"]}).encode()
         calls = [AsgiCall(server, "/evaluate", body) for _ in range(MAX_EVALUATIONS)]
         futures = [call.start() for call in calls]
-        wait_until(lambda: server.lifecycle.in_flight.num_requests == MAX_EVALUATIONS)
-        # Each has taken its place by the time the loop turns to the next request.
+        wait_until(lambda: server.lifecycle.in_flight.num_answers == MAX_EVALUATIONS)
         response = evaluate(server, cases=CASES, models=[None])
         assert (response.status_code, error_of(response)["code"]) == (429, "too_many_evaluations")
         assert int(response.headers["retry-after"]) > 0
         server.gate.opened.set()
         assert [future.result(30) for future in futures] == [200] * MAX_EVALUATIONS
+
+
+def test_a_client_that_goes_away_gives_its_place_back(run_server: RunServer) -> None:
+    with run_server() as server:
+        server.gate.opened.clear()
+        body = json.dumps({"models": [None], "cases": CASES * 8, "metrics": ["rouge_l"], "max_tokens": 60}).encode()
+        calls = [AsgiCall(server, "/evaluate", body) for _ in range(MAX_EVALUATIONS)]
+        futures = [call.start() for call in calls]
+        wait_until(lambda: server.lifecycle.in_flight.num_answers == MAX_EVALUATIONS)
+        for call, future in zip(calls, futures, strict=True):
+            call.hang_up()
+            future.result(20)
+        assert evaluate(server, cases=CASES, models=[None]).status_code == 429
+        server.gate.opened.set()
+        wait_until(lambda: evaluate(server, cases=CASES, models=[None]).status_code == 200, seconds=60)

@@ -1,0 +1,92 @@
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from service.engine.errors import EngineFailedError
+from service.engine.request import Delta
+from service.engine.stream import TokenStream
+
+DELTAS = [Delta("he", (1,)), Delta("", (2,)), Delta("llo", (3,)), Delta("!", (4,), "stop")]
+
+
+def filled() -> TokenStream:
+    stream = TokenStream(5)
+    for delta in DELTAS:
+        stream.put(delta)
+    return stream
+
+
+def test_the_answer_is_all_deltas_joined() -> None:
+    answer = filled().answer()
+    assert (answer.text, answer.token_ids, answer.finish_reason) == ("hello!", (1, 2, 3, 4), "stop")
+    assert answer.prompt_tokens == 5
+    assert answer.seconds >= 0
+
+
+def test_an_event_loop_gets_the_same() -> None:
+    assert asyncio.run(filled().answer_async()).text == "hello!"
+
+
+def test_an_event_loop_is_woken_from_another_thread() -> None:
+    def write(stream: TokenStream) -> None:
+        for delta in DELTAS:
+            stream.put(delta)
+
+    async def read() -> list[Delta]:
+        stream = TokenStream(1)
+        writer = threading.Timer(0.05, write, [stream])
+        writer.start()
+        found = [delta async for delta in stream]
+        writer.join()
+        return found
+
+    assert asyncio.run(asyncio.wait_for(read(), 10)) == DELTAS
+
+
+def test_an_error_ends_the_stream_where_it_stands() -> None:
+    stream = TokenStream(1)
+    stream.put(DELTAS[0])
+    stream.put(EngineFailedError("broken"))
+    read = iter(stream)
+    assert next(read) == DELTAS[0]
+    with pytest.raises(EngineFailedError, match="broken"):
+        next(read)
+
+    again = TokenStream(1)
+    again.put(EngineFailedError("broken"))
+    with pytest.raises(EngineFailedError, match="broken"):
+        asyncio.run(again.answer_async())
+
+
+def test_a_reader_who_leaves_an_event_loop_cancels() -> None:
+    async def leave(stream: TokenStream) -> None:
+        deltas = aiter(stream)
+        assert await anext(deltas) == DELTAS[0]
+        await deltas.aclose()  # type: ignore[attr-defined]
+
+    stream = filled()
+    asyncio.run(leave(stream))
+    assert stream.cancelled
+
+
+def test_a_reader_who_stays_to_the_end_does_not_cancel() -> None:
+    stream = filled()
+    asyncio.run(stream.answer_async())
+    assert not stream.cancelled
+
+
+def test_a_closed_loop_does_not_stop_the_engine() -> None:
+    stream = TokenStream(1)
+
+    async def read_a_while() -> Callable[[], None]:
+        reading = asyncio.ensure_future(stream.answer_async())
+        await asyncio.sleep(0.01)
+        wake = stream._wake
+        reading.cancel()
+        return wake
+
+    # As if the engine were about to wake the reader while its loop closes.
+    stream._wake = asyncio.run(read_a_while())
+    stream.put(DELTAS[0])
