@@ -8,9 +8,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
 
 from adapters.archive import ArchiveLimits, unpack
-from adapters.config import LoraConfig
-from adapters.errors import InvalidAdapterError, InvalidNameError
-from adapters.publication import Submission, publish
+from adapters.publication import Submission
 from adapters.reference import check_name
 from adapters.version import Version
 from service.api.errors import invalid
@@ -18,6 +16,7 @@ from service.api.keys import Principal
 from service.api.principal import Publisher
 from service.api.state import ServerState
 from service.inference import Inference
+from service.publication import publish_bounded
 
 _FIELDS = ("file", "name")
 
@@ -49,16 +48,11 @@ def publish_upload(inference: Inference, state: ServerState, principal: Principa
         BaseMismatchError: it was made for another base.
     """
     check_name(upload.name)
-    if upload.name == inference.model_name:
-        raise InvalidNameError(f"{upload.name!r} is the name of the base: requests could never reach this adapter")
     limits = ArchiveLimits(archive_bytes=state.settings.max_upload_bytes)
     with state.registry.folders.stage() as folder:
         unpack(upload.file, folder, limits)
-        rank, most = LoraConfig.read(folder).max_rank, state.settings.max_lora_rank
-        if rank > most:
-            raise InvalidAdapterError(f"the adapter has rank {rank}, more than the {most} that this server allows")
         submission = Submission(tenant=principal.tenant, name=upload.name, folder=folder, source="upload")
-        return publish(state.registry, submission, inference.facts)
+        return publish_bounded(state.registry, submission, inference.facts, state.settings)
 
 
 def _checked(form: FormData) -> Upload:

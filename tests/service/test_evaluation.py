@@ -59,7 +59,7 @@ def inference(
     for name, kind in RENDERINGS.items():
         if kind is not None:
             template = create_renderer(opened.base.tokenizer, kind).identity.template  # type: ignore[arg-type]
-            rendering = RenderingIdentity(kind=kind, template_text=template)  # type: ignore[arg-type]
+            rendering = RenderingIdentity(kind=kind, template_text=template)
             Manifest(base=identity, rendering=rendering).write(adapter_folders[name])
         submission = Submission(tenant="default", name=name, folder=adapter_folders[name], source="import")
         publish(registry, submission, opened.facts)
