@@ -17,12 +17,12 @@ from typing import Any
 SETS = {
     "lamini_docs": [
         "--data", "{data}/lamini_docs/train.jsonl", "--validation", "{data}/lamini_docs/test.jsonl", "--skip-bad",
-        "--epochs", "1", "--max-length", "512", "--quantization", "nf4",
+        "--epochs", "2", "--learning-rate", "1.5e-3", "--max-length", "512", "--quantization", "nf4",
     ],
     "banking77": [
         # The file is sorted by label: 2,000 rows by a seeded sample that is stratified by label.
         "--data", "{data}/banking77/train.jsonl", "--max-rows", "2000", "--validation-fraction", "0.1",
-        "--epochs", "1", "--quantization", "nf4",
+        "--epochs", "1", "--learning-rate", "1e-3", "--quantization", "nf4",
     ],
 }  # fmt: skip
 """Flags of `lorad train` for each data set."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import typer
 from fastapi import FastAPI
-from service.api.app import create_app
 
+from service.api.app import create_app
 from service.cli.main import app as command_line
 from service.settings import Settings
 from training.config import TrainingConfig

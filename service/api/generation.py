@@ -124,16 +124,11 @@ def start(inference: Inference, request: Request, principal: Principal, asked: S
     record = access_record(request.scope)
     record.model = ",".join(dict.fromkeys(each.target.model for each in asked))
     record.tokens_in = sum(len(each.prompt_ids) for each in asked)
-    running: list[Running] = []
-    try:
-        for each in asked:
-            stream = inference.engine.submit(inference.request(each.target, each.prompt_ids, each.params))
-            running.append(Running(asked=each, stream=stream, tenant=principal.tenant))
-    except BaseException:
-        for begun in running:
-            begun.stream.cancel()
-        raise
-    return running
+    requests = [inference.request(each.target, each.prompt_ids, each.params) for each in asked]
+    streams = inference.engine.submit_all(requests)
+    return [
+        Running(asked=each, stream=stream, tenant=principal.tenant) for each, stream in zip(asked, streams, strict=True)
+    ]
 
 
 async def finish(request: Request, running: Sequence[Running]) -> list[Answer]:

@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -15,15 +15,23 @@ STOPPED_RESUMABLE = 75
 """EX_TEMPFAIL: stopped on request, `--resume` goes on."""
 INTERRUPTED = 130
 
+_FILE_COLUMNS = 240
+
 
 def out() -> Console:
     """Data, for people; plain text when it is not a terminal, and without colour under NO_COLOR."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return _console(sys.stdout)
 
 
 def err() -> Console:
     """Progress, remarks and errors."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
+    # A file or pipe has no edge to wrap at: a table there keeps its columns whole.
+    terminal = stream.isatty()
+    return Console(file=stream, highlight=False, soft_wrap=not terminal, width=None if terminal else _FILE_COLUMNS)
 
 
 def say(message: str) -> None:

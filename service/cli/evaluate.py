@@ -11,9 +11,11 @@ from corpus.records import Record
 from corpus.split import sample
 from evaluation.metrics import METRICS, check_metrics
 from evaluation.settings import GenerationSettings
+from service.cli.catalog import TENANT
 from service.cli.client import Client
-from service.cli.console import emit_json, err, out, say
+from service.cli.console import emit_json, err, out
 from service.cli.generate import BASE
+from service.cli.local import local_inference
 from service.cli.options import (
     BaseModelName,
     CompletionColumn,
@@ -78,32 +80,17 @@ def _remote(
 def _local(
     chosen: Settings, records: tuple[Record, ...], models: list[str | None], metrics: tuple[str, ...], max_tokens: int
 ) -> list[dict[str, Any]]:
-    # torch is loaded here and not sooner: the command line's help must not wait for it.
-    from base.source import locate
-    from service.evaluation import EvaluationRequest, evaluate_models
-    from service.inference import Inference
-    from service.registry import open_registry
+    with local_inference(chosen) as inference, err().status("evaluating") as status:
+        # torch is loaded by now; before it, this import would have loaded it.
+        from service.evaluation import EvaluationRequest, evaluate_models
 
-    inference = Inference.open(locate(chosen.base_model, chosen.bases, say), open_registry(chosen), chosen)
-    request = EvaluationRequest(
-        models=tuple(models),
-        records=records,
-        metrics=metrics,
-        generation=GenerationSettings(max_tokens=max_tokens),
-    )
-    try:
-        with err().status("evaluating") as status:
-            return [
-                result.to_json()
-                for result in evaluate_models(
-                    inference,
-                    "default",
-                    request,
-                    lambda done, total: status.update(f"evaluating: {done} of {total} answers"),
-                )
-            ]
-    finally:
-        inference.close()
+        generation = GenerationSettings(max_tokens=max_tokens)
+        request = EvaluationRequest(models=tuple(models), records=records, metrics=metrics, generation=generation)
+
+        def progress(done: int, total: int) -> None:
+            status.update(f"evaluating: {done} of {total} answers")
+
+        return [result.to_json() for result in evaluate_models(inference, TENANT, request, progress)]
 
 
 def _print_table(results: list[dict[str, Any]], metrics: tuple[str, ...]) -> None:

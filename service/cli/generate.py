@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from service.cli.catalog import TENANT
 from service.cli.client import Client
-from service.cli.console import emit_json, out, say
+from service.cli.console import emit_json, out
+from service.cli.local import local_inference
 from service.cli.options import BaseModelName, Device, DType, Json, Quantization, Server, settings
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.inference import Inference
+    from service.engine.request import Answer
+    from service.inference import Target
 
 BASE = "base"
 """How the command line calls the base where adapters are named."""
@@ -56,40 +59,39 @@ def _remote(chosen: Settings, body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _local(chosen: Settings, body: dict[str, Any]) -> list[dict[str, Any]]:
-    # torch is loaded here and not sooner: the command line's help must not wait for it.
-    from base.source import locate
-    from service.inference import Inference
-    from service.registry import open_registry
+    with local_inference(chosen) as inference:
+        # torch is loaded by now; before it, this import would have loaded it.
+        from service.engine.request import SamplingParams
 
-    inference = Inference.open(locate(chosen.base_model, chosen.bases, say), open_registry(chosen), chosen)
-    try:
-        return _answers(inference, body)
-    finally:
-        inference.close()
-
-
-def _answers(inference: "Inference", body: dict[str, Any]) -> list[dict[str, Any]]:
-    from service.engine.request import SamplingParams
-
-    params = SamplingParams(max_tokens=body["max_tokens"], temperature=body["temperature"], seed=body["seed"])
-    asked = []
-    for index, prompt in enumerate(body["prompt"]):
-        for name in body["adapters"]:
-            target = inference.resolve("default", name)
-            prompt_ids = inference.render(target, [{"role": "user", "content": prompt}])
-            stream = inference.engine.submit(inference.request(target, prompt_ids, params))
-            asked.append((index, name, target, stream))
-    outputs = []
-    for index, name, target, stream in asked:
-        answer = stream.answer()
-        outputs.append(
-            {
-                "prompt_index": index,
-                "adapter": name,
-                "version": None if target.version is None else str(target.version.reference),
-                "text": answer.text,
-                "finish_reason": answer.finish_reason,
-                "completion_tokens": len(answer.token_ids),
-            }
+        params = SamplingParams(max_tokens=body["max_tokens"], temperature=body["temperature"], seed=body["seed"])
+        asked = [
+            (index, name, inference.resolve(TENANT, name))
+            for index in range(len(body["prompt"]))
+            for name in body["adapters"]
+        ]
+        prompts = [[{"role": "user", "content": body["prompt"][index]}] for index, _, _ in asked]
+        streams = inference.engine.submit_all(
+            [
+                inference.request(target, inference.render(target, messages), params)
+                for (_, _, target), messages in zip(asked, prompts, strict=True)
+            ]
         )
-    return outputs
+        return [_output(*each, stream.answer()) for each, stream in zip(asked, streams, strict=True)]
+
+
+def _output(index: int, name: str | None, target: "Target", answer: "Answer") -> dict[str, Any]:
+    """As `POST /generate` gives it."""
+    version = target.version
+    return {
+        "prompt_index": index,
+        "adapter": name,
+        "version": None if version is None else str(version.reference),
+        "digest": None if version is None else version.digest,
+        "text": answer.text,
+        "finish_reason": answer.finish_reason,
+        "usage": {
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": len(answer.token_ids),
+            "total_tokens": answer.prompt_tokens + len(answer.token_ids),
+        },
+    }

@@ -106,21 +106,26 @@ class Engine:
         return self._residency.resident()
 
     def submit(self, request: GenerationRequest) -> TokenStream:
-        """Queues a request; its output comes through the stream.
+        """Queues a request; its output comes through the stream. Raises as `submit_all` does."""
+        return self.submit_all([request])[0]
+
+    def submit_all(self, requests: Sequence[GenerationRequest]) -> list[TokenStream]:
+        """Queues requests together, or none of them; so far as there is room they run in one batch.
 
         Raises:
-            InvalidPromptError: the prompt is empty, or names a token that the base does not have.
-            PromptTooLongError: prompt and new tokens exceed the context.
+            InvalidPromptError: a prompt is empty, or names a token that the base does not have.
+            PromptTooLongError: a prompt and its new tokens exceed the context.
             QueueFullError: as many requests wait as may.
             EngineClosedError: the engine is shutting down.
         """
-        self._refuse_unknown_tokens(request.prompt_ids)
-        num_prompt, num_new = len(request.prompt_ids), request.params.max_tokens
-        if num_prompt + num_new > self.context_tokens:
-            raise PromptTooLongError(num_prompt, num_new, self.context_tokens)
-        stream = TokenStream(num_prompt)
-        self._enqueue([_Generation(request, stream, None)])
-        return stream
+        for request in requests:
+            self._refuse_unknown_tokens(request.prompt_ids)
+            num_prompt, num_new = len(request.prompt_ids), request.params.max_tokens
+            if num_prompt + num_new > self.context_tokens:
+                raise PromptTooLongError(num_prompt, num_new, self.context_tokens)
+        tickets = [_Generation(request, TokenStream(len(request.prompt_ids)), None) for request in requests]
+        self._enqueue(tickets)
+        return [ticket.stream for ticket in tickets]
 
     def score(self, requests: Sequence[ScoreRequest]) -> "list[Future[Scores]]":
         """Queues scorings; one future each, in their order.
@@ -206,7 +211,14 @@ class Engine:
             return []
         kind = type(ready[0])
         alike = [ticket for ticket in ready if isinstance(ticket, kind)]
-        return _within_tokens(alike[: self._config.max_num_seqs], self._config.max_num_batched_tokens)
+        return _within_tokens(alike[: self._config.max_num_seqs], self._max_pass_tokens(kind))
+
+    def _max_pass_tokens(self, kind: type[_Ticket]) -> int:
+        if kind is _Generation:
+            return self._config.max_num_batched_tokens
+        # A scoring pass holds the logits of every token, and a vocabulary may have 262,144 entries.
+        rows = self._config.max_logits // self._num_embeddings
+        return max(1, min(self._config.max_num_batched_tokens, rows))
 
     def _drop_ended(self) -> None:
         """Answers requests that need no batch: their adapter failed to load, or nobody waits for them any more."""

@@ -99,6 +99,8 @@ class EngineConfig:
     """Requests of one batch."""
     max_num_batched_tokens: int = 8192
     """Tokens of one pass over prompts or scored sequences, padding included; a longer one runs alone."""
+    max_logits: int = 1 << 28
+    """Of one scoring pass: 1 GiB in float32."""
     max_waiting: int = 1024
     """Requests that may wait; one more is refused."""
     max_loras: int = 16

@@ -84,12 +84,12 @@ def test_a_shutdown_in_the_middle_of_an_answer_is_told(run_server: RunServer, st
 def test_an_error_after_the_start_ends_the_stream_with_an_event(
     shared: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_request: object) -> TokenStream:
+    def fail(_requests: object) -> list[TokenStream]:
         stream = TokenStream(1)
         stream.put(EngineFailedError("it broke"))
-        return stream
+        return [stream]
 
-    monkeypatch.setattr(shared.inference.engine, "submit", fail)
+    monkeypatch.setattr(shared.inference.engine, "submit_all", fail)
     lorad = shared.client.post("/generate", json={"prompt": "x", "stream": True})
     openai = shared.client.post("/v1/chat/completions", json={**CHAT, "stream": True})
     assert "event: error" in lorad.text

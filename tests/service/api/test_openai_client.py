@@ -108,13 +108,13 @@ def test_hanging_up_a_stream_frees_the_engine(client: openai.OpenAI, server: Ser
 def test_a_stream_that_fails_raises_in_the_client(
     client: openai.OpenAI, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_request: object) -> TokenStream:
+    def fail(_requests: object) -> list[TokenStream]:
         stream = TokenStream(1)
         stream.put(Delta("begun", (5,)))
         stream.put(EngineFailedError("it broke"))
-        return stream
+        return [stream]
 
-    monkeypatch.setattr(server.lifecycle.inference().engine, "submit", fail)
+    monkeypatch.setattr(server.lifecycle.inference().engine, "submit_all", fail)
     stream = client.completions.create(model="tiny", prompt="hello", stream=True)
     received: list[str] = []
     with pytest.raises(openai.APIError, match="it broke") as failed:

@@ -23,12 +23,12 @@ def local(tmp_path: Path, tiny_base_folder: Path) -> Settings:
 def remote(local: Settings) -> Iterator[Settings]:
     from service.api.server import Server
 
-    ready, urls = threading.Event(), list[str]()
-    server = Server(local.model_copy(update={"port": 0}), on_ready=lambda url: (urls.append(url), ready.set())[0])
+    ready = threading.Event()
+    server = Server(local.model_copy(update={"port": 0}), on_ready=lambda _url: ready.set())
     thread = threading.Thread(target=server.run_until_stopped)
     thread.start()
     assert ready.wait(60)
-    yield local.model_copy(update={"server": urls[0]})
+    yield local.model_copy(update={"server": server.url})
     server.stop()
     thread.join()
 
