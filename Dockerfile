@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 #
 #   docker build -t lorad:0.1.0 .
-#   docker run --gpus all -p 8000:8000 -v lorad:/data -e LORAD_API_KEYS=tenant=key lorad:0.1.0
+#   docker run --gpus all -p 8000:8000 -v lorad:/data -e LORAD_API_KEYS=default=KEY lorad:0.1.0
 #
 # LORAD_API_KEYS is not optional here: without keys `lorad serve` binds loopback only, and refuses the 0.0.0.0 of CMD.
 # No weights are in the image; the base is fetched into /data on first use. To carry the default base instead:
@@ -22,7 +22,8 @@ ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /src
 # Dependencies first and alone: a change to the code then leaves their layer, by far the largest, in place.
 COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; print('\n'.join(tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']))" \
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+print('\n'.join(project['dependencies'] + project['optional-dependencies']['postgres']))" \
         > requirements.txt \
     && pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
 COPY LICENSE README.md ./

@@ -41,7 +41,7 @@ class RenderingIdentity(_Part):
 
 
 class GoldenLogits(_Part):
-    """The largest logits after a canary prompt, computed by the trainer: serving compares its own."""
+    """The largest logits after a canary prompt, computed by the trainer, so that a loaded copy can be compared."""
 
     prompt_ids: TokenIds
     top_ids: TokenIds

@@ -1,5 +1,6 @@
 """Adding a version: stage, validate, digest, flush, then one transaction that makes folder and row visible."""
 
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from adapters.rows import adapter_row
 from adapters.tables import READY, AdapterRow, VersionRow
 from adapters.validation import CheckedAdapter, validate
 from adapters.version import Version
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,8 @@ def publish(registry: Registry, submission: Submission, base: BaseFacts) -> Vers
     with registry.folders.stage() as staged:
         _copy(submission.folder, staged)
         checked = validate(staged, base)
+        for warning in checked.warnings:
+            _log.warning("adapter %s: %s", submission.name, warning)
         if not (staged / MANIFEST).exists():
             checked.manifest.write(staged)
         digest = adapter_digest(staged)

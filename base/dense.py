@@ -20,13 +20,19 @@ def dense_weight(linear: nn.Module) -> Tensor:
     dense: Tensor
     if getattr(weight, "quant_state", None) is not None:
         dense = _bitsandbytes().dequantize_4bit(weight.data, weight.quant_state)
-    elif getattr(weight, "SCB", None) is not None:
-        dense = _bitsandbytes().int8_vectorwise_dequant(weight.data, weight.SCB)
+    elif (scale := _int8_scale(linear)) is not None:
+        dense = _bitsandbytes().int8_vectorwise_dequant(weight.data, scale)
     elif isinstance(linear, nn.Linear | Int8Linear):
         dense = weight.detach()
     else:
         raise UnsupportedError(f"no dense weight for a layer of type {type(linear).__name__}")
     return dense.to(torch.float32)
+
+
+def _int8_scale(linear: nn.Module) -> Any:
+    # bitsandbytes moves it from the weight to the layer's state at the first forward.
+    scale = getattr(getattr(linear, "weight", None), "SCB", None)
+    return scale if scale is not None else getattr(getattr(linear, "state", None), "SCB", None)
 
 
 def _bitsandbytes() -> Any:

@@ -72,7 +72,7 @@ class Renderer(Protocol):
 
 
 def create_renderer(tokenizer: PreTrainedTokenizerBase, template: TemplateChoice = "auto") -> Renderer:
-    """The renderer of `tokenizer`: `auto` takes its chat template where it has one, else the plain template.
+    """The renderer of `tokenizer`: `auto` takes its chat template where it has a usable one, else the plain.
 
     Raises:
         RenderingError: `chat` is asked for and the base has no chat template, or one that closes no turn.
@@ -82,7 +82,13 @@ def create_renderer(tokenizer: PreTrainedTokenizerBase, template: TemplateChoice
         raise RenderingError("template chat: this base's tokenizer has no chat template; use template plain or auto")
     if template == "plain" or not has_template:
         return PlainRenderer(tokenizer)
-    return ChatRenderer(tokenizer)
+    try:
+        return ChatRenderer(tokenizer)
+    except RenderingError:
+        if template == "chat":
+            raise
+        # A template that closes no turn cannot be learnt from: the plain one can, in training and serving alike.
+        return PlainRenderer(tokenizer)
 
 
 def document(tokenizer: PreTrainedTokenizerBase, text: str) -> Example:

@@ -76,7 +76,7 @@ def check(
         test: A set to look for the dataset's prompts in.
         skip_bad: Bad rows are a warning, not a problem.
     """
-    tokenised, untokenisable = _tokenised(dataset.records, tokenise)
+    tokenised, untokenisable = _tokenised(dataset.records, tokenise, max_length)
     refused = {row.line for row in untokenisable}
     records = [record for record in dataset.records if record.line not in refused]
     report = Report(
@@ -98,15 +98,31 @@ def check(
     return replace(report, problems=_problems(report, skip_bad), warnings=_warnings(report, skip_bad))
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A piece of a text that is learnt in pieces."""
+
+    input_ids: Sequence[int]
+    labelled: Sequence[bool]
+
+
+def _pieces(record: Record, tokens: Tokens, max_length: int | None) -> list[Tokens]:
+    """Texts are learnt in windows, so that nothing of them is cut off; conversations are one row each."""
+    if record.kind == "chat" or max_length is None:
+        return [tokens]
+    starts = range(0, len(tokens.input_ids), max_length)
+    return [_Window(tokens.input_ids[at : at + max_length], tokens.labelled[at : at + max_length]) for at in starts]
+
+
 def _tokenised(
-    records: Sequence[Record], tokenise: Tokenise | None
+    records: Sequence[Record], tokenise: Tokenise | None, max_length: int | None
 ) -> tuple[list[tuple[int, Tokens]], tuple[BadRow, ...]]:
     rows: list[tuple[int, Tokens]] = []
     bad = []
     for record in records if tokenise is not None else ():
         assert tokenise is not None
         try:
-            rows.append((record.line, tokenise(record)))
+            rows += [(record.line, piece) for piece in _pieces(record, tokenise(record), max_length)]
         except ValueError as error:
             bad.append(BadRow(file=record.file, line=record.line, reason=str(error)))
     return rows, tuple(bad)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from evaluation.answers import OnProgress, Progress, Task, generate, score
 from evaluation.cases import Case
 from evaluation.errors import CaseError, NothingToDoError, RepeatedModelError
-from evaluation.metrics import check_metrics, needs_generate, needs_score
+from evaluation.metrics import GENERATED, SCORED, check_metrics, needs_generate, needs_score
 from evaluation.results import CaseResult, ModelResult
 from evaluation.sampler import Completion, Sampler
 from evaluation.scorers.exact_match import exact_match
@@ -77,9 +77,16 @@ def _check(models: Sequence[str | None], cases: Sequence[Case], metrics: Sequenc
             raise RepeatedModelError(f"The model {model or 'base'!r} is named {models.count(model)} times.")
     for case in cases:
         if needs_score(metrics) and not case.num_labelled:
-            raise CaseError(f"case {case.index} has no labelled continuation, which {', '.join(metrics)} need.")
+            raise CaseError(f"case {case.index} has no labelled continuation, which {_those(metrics, SCORED)} need.")
         if needs_generate(metrics) and not case.prompt_ids:
-            raise CaseError(f"case {case.index} has no prompt tokens, which {', '.join(metrics)} need.")
+            raise CaseError(
+                f"case {case.index} has no prompt to answer, which {_those(metrics, GENERATED)} need; "
+                f"ask only for {', '.join(SCORED)}."
+            )
+
+
+def _those(metrics: Sequence[str], kind: Sequence[str]) -> str:
+    return ", ".join(metric for metric in metrics if metric in kind)
 
 
 def _slice(answers: _Answers, start: int, count: int) -> _Answers:

@@ -27,10 +27,9 @@ from adapters.manifest import Manifest
 from service.cli.console import duration
 from service.settings import Settings
 
-DATA = Path(__file__).parent / "lorad_questions"
-TRAIN, HELD_OUT = DATA / "train.jsonl", DATA / "test.jsonl"
+SPLIT = Path(__file__).parent / "lorad_questions" / "make.py"
+"""Splits 72 facts by phrasing: each fact is learnt from five questions and asked for in a sixth."""
 NAME = "lorad-questions"
-MAX_TRAINED_TOKENS = 30_000
 NUM_SHOWN = 5
 MAX_NEW_TOKENS = 48
 START_SECONDS = 180
@@ -46,7 +45,7 @@ RECIPE = {
     "--eval-every": "1000",
     "--save-every": "1000",
 }
-"""Flags of `lorad train`."""
+"""Flags of `lorad train`; 1.3 epochs of 22,551 tokens stay below 30,000."""
 
 console = Console()
 lorad = str(Path(sys.executable).with_name("lorad"))
@@ -60,22 +59,23 @@ def main() -> int:
     settings = Settings()
     started = time.monotonic()
 
-    heading("1. The data")
-    run("data", "check", str(TRAIN), "--test", str(HELD_OUT), "--max-length", RECIPE["--max-length"])
+    heading("1. Splitting and checking the data")
+    train, held_out = split(settings.home / "demo" / "data")
+    run("data", "check", str(train), "--test", str(held_out), "--max-length", RECIPE["--max-length"])
 
     heading("2. Training a QLoRA adapter")
     output = settings.home / "demo" / NAME
-    if not retrain and is_trained(output):
+    if not retrain and is_trained(output, train):
         console.print(f"{output} is trained on this data already (make demo RETRAIN=1 trains again)")
         run("adapters", "import", str(output), "--name", NAME)
     else:
         flags = [part for pair in RECIPE.items() for part in pair]
-        files = ["--data", str(TRAIN), "--validation", str(HELD_OUT), "--output", str(output), "--name", NAME]
+        files = ["--data", str(train), "--validation", str(held_out), "--output", str(output), "--name", NAME]
         run("train", *files, *flags, "--overwrite")
 
     heading("3. Serving base and adapter")
     with server(settings) as client:
-        questions = held_out()
+        questions = read_rows(held_out)
         shown = questions[:: len(questions) // NUM_SHOWN][:NUM_SHOWN]
         answers = ask(client, [row["question"] for row in shown])
         heading(f"4. The same {len(questions)} held-out questions to both")
@@ -99,14 +99,21 @@ def run(*arguments: str) -> None:
         sys.exit(status)
 
 
-def is_trained(output: Path) -> bool:
-    """Whether `output` holds an adapter that this recipe made from this data."""
+def split(folder: Path) -> tuple[Path, Path]:
+    """Writes the training and the held-out file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run([sys.executable, str(SPLIT), "--output", str(folder)], check=True)
+    return folder / "train.jsonl", folder / "test.jsonl"
+
+
+def is_trained(output: Path, train: Path) -> bool:
+    """Whether `output` holds an adapter that this recipe made from `train`."""
     try:
         manifest = Manifest.read(output)
     except (AdapterError, OSError):
         return False
     recipe = {flag.removeprefix("--").replace("-", "_"): value for flag, value in RECIPE.items()}
-    same_data = manifest.data is not None and manifest.data.digest == f"sha256:{digest(TRAIN)}"
+    same_data = manifest.data is not None and manifest.data.digest == f"sha256:{digest(train)}"
     return same_data and all(same(manifest.training.get(key), value) for key, value in recipe.items())
 
 
@@ -159,9 +166,9 @@ def wait_until_ready(client: httpx.Client, process: "subprocess.Popen[bytes]", l
     sys.exit(f"the server was not ready after {START_SECONDS} s; see {log}")
 
 
-def held_out() -> list[dict[str, str]]:
-    """The held-out rows."""
-    return [json.loads(line) for line in HELD_OUT.read_text(encoding="utf-8").splitlines()]
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a JSONL file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def ask(client: httpx.Client, questions: list[str]) -> list[dict[str, Any]]:

@@ -31,8 +31,10 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto`: float32 on the CPU, bfloat16 on CUDA."""
     quantization: Literal["none", "int8", "nf4"] = "none"
-    """Of the base's linear layers when serving, generating and evaluating."""
+    """Of the base's linear layers, in every command that loads it."""
 
+    tenant: str = Field(default="default", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """Whose adapters the commands that work in their own process see and publish."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)

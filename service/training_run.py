@@ -10,7 +10,6 @@ from adapters.base_facts import BaseFacts
 from adapters.config import LoraConfig
 from adapters.files import ADAPTER_FILES
 from adapters.publication import Submission
-from adapters.reference import check_name
 from adapters.version import Version
 from base.loader import LoadedBase, LoadOptions, load
 from base.rendering import create_renderer
@@ -20,7 +19,7 @@ from corpus.dataset import Dataset
 from corpus.dataset import load as load_dataset
 from corpus.records import Record
 from corpus.split import leakage, sample, split
-from service.publication import publish_bounded
+from service.publication import check_bounds, publish_bounded
 from service.registry import open_registry
 from service.settings import Settings
 from service.training_spec import TrainingSpec
@@ -28,7 +27,7 @@ from training.errors import ConfigError
 from training.events import Event, Listener, WarningEvent
 from training.examples import Encoder, Prepared, prepare, refuse
 from training.loop import Trainer
-from training.lora import LoraLinear
+from training.lora import LoraLinear, targeted
 from training.output import Finished, write_output
 from training.run import TrainingData, TrainingResult
 
@@ -69,20 +68,21 @@ def run_training(
 ) -> ResultEvent:
     """Runs `spec` from its files to its adapter.
 
-    Everything that can be refused is refused before the base is loaded, and the output folder is touched after that.
+    What can be refused is refused before the first step, and the output folder is touched after that.
 
     Raises:
         CorpusError, BaseModelError, TrainingError, AdapterError: with what is wrong and how to mend it.
     """
-    if spec.name is not None:
-        check_name(spec.name)
     _refuse_occupied(spec)
     rows = _read_rows(spec, listen)
     source = locate(spec.base_model, settings.bases, report)
+    if spec.name is not None:
+        check_bounds(spec.name, spec.config.rank, source.name, settings)
     report(f"loading {source.name}")
     options = LoadOptions(device=spec.device, dtype=spec.dtype, quantization=spec.quantization)
     base = load(source, options)
     facts = BaseFacts(name=base.name, digest=base.digest, linear_shapes=module_shapes(base.model))
+    _refuse_unfit(spec, base, facts)
     result = _train(spec, base, rows, listen, should_stop)
     version = None if spec.name is None else _publish(spec, settings, facts, result, rows)
     event = _result_event(result, version)
@@ -97,6 +97,15 @@ def _refuse_occupied(spec: TrainingSpec) -> None:
     occupied = any((spec.output / name).exists() for name in ADAPTER_FILES) or checkpoints.exists()
     if occupied and not (spec.resume or spec.overwrite):
         raise ConfigError(f"--output {spec.output} holds an earlier run; add --resume or --overwrite, or name another")
+
+
+def _refuse_unfit(spec: TrainingSpec, base: LoadedBase, facts: BaseFacts) -> None:
+    targeted(facts.linear_shapes, spec.config.target_modules)
+    if spec.config.max_length > base.context_tokens:
+        raise ConfigError(
+            f"--max-length {spec.config.max_length} is beyond the context of base {base.name}, {base.context_tokens} "
+            "tokens: rows that long could be learnt but never served; lower it"
+        )
 
 
 def _read_rows(spec: TrainingSpec, listen: Listener) -> _Rows:

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from corpus.columns import ColumnMapping
 from service.settings import DEFAULT_MODEL
@@ -43,3 +44,11 @@ class TrainingSpec(BaseModel):
     overwrite: bool = False
     """Throw away an earlier run in `output`."""
     config: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _check_choices(self) -> "TrainingSpec":
+        if self.validation is not None and self.validation_fraction is not None:
+            raise PydanticCustomError("choice", "give either validation or validation-fraction")
+        if self.resume and self.overwrite:
+            raise PydanticCustomError("choice", "give either resume or overwrite")
+        return self

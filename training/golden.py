@@ -1,4 +1,4 @@
-"""Golden logits: what the trained adapter answers at one position, for a server to compare with after loading it."""
+"""Golden logits: what the trained adapter answers at one position, kept so that a loaded copy can be compared."""
 
 from dataclasses import dataclass
 

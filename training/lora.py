@@ -90,6 +90,8 @@ def targeted(shapes: Mapping[str, tuple[int, int]], targets: Sequence[str] | Lit
     Raises:
         ConfigError: a target matches nothing.
     """
+    if not shapes:
+        raise ConfigError("this base has no linear layer that LoRA could adapt (GPT-2's Conv1D is not supported)")
     if targets == "all-linear":
         return list(shapes)
     suffixes = sorted({name.rpartition(".")[2] for name in shapes})

@@ -69,6 +69,8 @@ def fingerprint(base: LoadedBase, config: TrainingConfig, data: TrainingData) ->
     total = hashlib.sha256()
     facts = [config.model_dump(mode="json"), base.digest, base.quantization, str(base.dtype)]
     total.update(json.dumps(facts, sort_keys=True).encode())
-    for example in data.train.examples:
+    held_out = data.valid.examples if data.valid is not None else ()
+    total.update(f"{len(data.train.examples)} {len(held_out)}".encode())
+    for example in (*data.train.examples, *held_out):
         total.update(json.dumps([example.input_ids, example.labelled]).encode())
     return total.hexdigest()[:16]

@@ -66,11 +66,12 @@ def export(
     output: Annotated[Path, typer.Option(help="Folder to make, or a .tar.gz file.")],
     format_: Annotated[Literal["peft"], typer.Option("--format", help="PEFT's folder plus lorad.json.")] = "peft",
     server: Server = None,
+    json_: Json = False,
 ) -> None:
     """Write a version as a PEFT folder or archive; plain peft loads it."""
     assert format_ == "peft"
     _catalog(server).export(reference, output)
-    out().print(str(output), markup=False)
+    _say({"reference": reference, "output": str(output)}, str(output), json_=json_)
 
 
 @app.command("alias")
@@ -80,15 +81,16 @@ def alias(
     delete: Annotated[bool, typer.Option("--delete", help="Remove the alias instead.")] = False,
     reason: Reason = "",
     server: Server = None,
+    json_: Json = False,
 ) -> None:
     """Let an alias mean a version, or remove it."""
     catalog = _catalog(server)
     if delete:
         catalog.delete_alias(reference, alias)
-        out().print(f"{reference}@{alias} is gone", markup=False)
+        _say({"id": f"{reference}@{alias}", "deleted": True}, f"{reference}@{alias} is gone", json_=json_)
         return
     version = catalog.set_alias(reference, alias, reason)
-    out().print(f"{version['name']}@{alias} -> {version['name']}:{version['number']}", markup=False)
+    _say(version, f"{version['name']}@{alias} -> {version['name']}:{version['number']}", json_=json_)
 
 
 @app.command("rollback")
@@ -97,10 +99,11 @@ def rollback(
     alias: Annotated[str, typer.Option(help="The alias to take back.")],
     reason: Reason = "",
     server: Server = None,
+    json_: Json = False,
 ) -> None:
     """Take an alias back to what it meant before its last move."""
     version = _catalog(server).rollback(name, alias, reason)
-    out().print(f"{name}@{alias} -> {name}:{version['number']}", markup=False)
+    _say(version, f"{name}@{alias} -> {name}:{version['number']}", json_=json_)
 
 
 @app.command("delete")
@@ -108,16 +111,24 @@ def delete(
     reference: Annotated[str, typer.Argument(help="name for all versions, or name:N for one.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     server: Server = None,
+    json_: Json = False,
 ) -> None:
     """Delete a version, or an adapter with all its versions and aliases."""
     if not yes:
         typer.confirm(f"delete {reference}?", abort=True, err=True)
     _catalog(server).delete(reference)
-    out().print(f"{reference} is deleted", markup=False)
+    _say({"id": reference, "deleted": True}, f"{reference} is deleted", json_=json_)
 
 
 def _catalog(server: str | None, base_model: str | None = None) -> Catalog:
     return open_catalog(settings(server=server, base_model=base_model))
+
+
+def _say(value: dict[str, Any], text: str, *, json_: bool) -> None:
+    if json_:
+        emit_json(value)
+    else:
+        out().print(text, markup=False)
 
 
 def _print_version(version: dict[str, Any]) -> None:

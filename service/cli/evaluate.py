@@ -11,7 +11,6 @@ from corpus.records import Record
 from corpus.split import sample
 from evaluation.metrics import METRICS, check_metrics
 from evaluation.settings import GenerationSettings
-from service.cli.catalog import TENANT
 from service.cli.client import Client
 from service.cli.console import emit_json, err, out
 from service.cli.generate import BASE
@@ -23,10 +22,12 @@ from service.cli.options import (
     Device,
     DType,
     Json,
+    LabelColumn,
     PromptColumn,
     Quantization,
     Server,
     SkipBad,
+    TextColumn,
     settings,
 )
 from service.settings import Settings
@@ -41,6 +42,8 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
     prompt_column: PromptColumn = None,
     completion_column: CompletionColumn = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
     skip_bad: SkipBad = False,
     base_model: BaseModelName = None,
     quantization: Quantization = None,
@@ -53,7 +56,7 @@ def evaluate(
     chosen = settings(base_model=base_model, quantization=quantization, device=device, dtype=dtype, server=server)
     names = tuple(metrics.split(","))
     check_metrics(names)
-    columns = ColumnMapping(prompt=prompt_column, completion=completion_column)
+    columns = ColumnMapping(prompt=prompt_column, completion=completion_column, text=text_column, label=label_column)
     records = load(data, columns, skip_bad).records
     if max_rows is not None and max_rows < len(records):
         records = tuple(sample(records, max_rows, seed))
@@ -90,7 +93,7 @@ def _local(
         def progress(done: int, total: int) -> None:
             status.update(f"evaluating: {done} of {total} answers")
 
-        return [result.to_json() for result in evaluate_models(inference, TENANT, request, progress)]
+        return [result.to_json() for result in evaluate_models(inference, chosen.tenant, request, progress)]
 
 
 def _print_table(results: list[dict[str, Any]], metrics: tuple[str, ...]) -> None:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from service.cli.catalog import TENANT
 from service.cli.client import Client
 from service.cli.console import emit_json, out
 from service.cli.local import local_inference
@@ -65,7 +64,7 @@ def _local(chosen: Settings, body: dict[str, Any]) -> list[dict[str, Any]]:
 
         params = SamplingParams(max_tokens=body["max_tokens"], temperature=body["temperature"], seed=body["seed"])
         asked = [
-            (index, name, inference.resolve(TENANT, name))
+            (index, name, inference.resolve(chosen.tenant, name))
             for index in range(len(body["prompt"]))
             for name in body["adapters"]
         ]

@@ -27,6 +27,8 @@ Server = Annotated[
 ]
 PromptColumn = Annotated[str | None, typer.Option(help="Column that holds the prompt.")]
 CompletionColumn = Annotated[str | None, typer.Option(help="Column that holds the completion.")]
+TextColumn = Annotated[str | None, typer.Option(help="Column that holds a text to classify or to learn whole.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Column that holds the class; splits are stratified by it.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Drop and count bad rows instead of refusing the file.")]
 Template = Annotated[
     Literal["auto", "chat", "plain"], typer.Option(help="The base's chat template, or plain instruction headings.")

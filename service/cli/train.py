@@ -14,10 +14,12 @@ from service.cli.options import (
     Device,
     DType,
     Json,
+    LabelColumn,
     PromptColumn,
     Quantization,
     SkipBad,
     Template,
+    TextColumn,
     settings,
 )
 from service.cli.progress import TrainingProgress
@@ -29,11 +31,13 @@ from training.errors import Stopped
 from training.events import Event
 
 _DEFAULTS = TrainingConfig()
-_BASE_SETTINGS = ("base_model", "device", "dtype", "quantization")
+_COLUMNS = ("prompt", "completion", "text", "label")
+_BASE_SETTINGS = ("base_model", "device", "dtype", "quantization", "tenant")
 """Flags that fall back to LORAD_* settings."""
 
 
 def train(
+    context: typer.Context,
     data: Annotated[Path | None, typer.Option(help="Training rows: JSONL, JSON, CSV or Parquet.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder that becomes the adapter.")] = None,
     validation: Annotated[Path | None, typer.Option(help="Rows to measure by, kept out of training.")] = None,
@@ -50,6 +54,8 @@ def train(
     template: Template = "auto",
     prompt_column: PromptColumn = None,
     completion_column: CompletionColumn = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
     skip_bad: SkipBad = False,
     epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = _DEFAULTS.epochs,
     max_steps: Annotated[int | None, typer.Option(help="End after so many optimizer steps.")] = None,
@@ -84,8 +90,18 @@ def train(
     """
     # Every parameter is a flag of the same name; this is the one place that sorts them into the spec's parts.
     flags = dict(locals())
+    if spec is not None:
+        _refuse_flags_beside_spec(context)
     run = _read_spec(spec, resume=resume) if spec is not None else _spec_of(flags)
     _run(run, json_=json_)
+
+
+def _refuse_flags_beside_spec(context: typer.Context) -> None:
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    odd = [f"--{name.replace('_', '-')}" for name in given if name not in ("spec", "resume", "json_")]
+    if odd:
+        raise typer.BadParameter(f"--spec says all about the run; leave out {', '.join(odd)} or put it into the file")
 
 
 def _run(run: TrainingSpec, *, json_: bool) -> None:
@@ -123,11 +139,11 @@ def _spec_of(flags: dict[str, Any]) -> TrainingSpec:
     targets = flags["target_modules"]
     config = {key: flags[key] for key in TrainingConfig.model_fields if key != "target_modules"}
     config["target_modules"] = targets if targets == "all-linear" else tuple(targets.split(","))
-    base = settings(**{key: flags[key] for key in _BASE_SETTINGS})
-    own = set(TrainingSpec.model_fields) - {"columns", "config", "tenant", *_BASE_SETTINGS}
+    base = settings(**{key: flags.get(key) for key in _BASE_SETTINGS})
+    own = set(TrainingSpec.model_fields) - {"columns", "config", *_BASE_SETTINGS}
     values = {key: flags[key] for key in own if flags[key] is not None}
     values |= {key: getattr(base, key) for key in _BASE_SETTINGS}
-    columns = ColumnMapping(prompt=flags["prompt_column"], completion=flags["completion_column"])
+    columns = ColumnMapping(**{part: flags[f"{part}_column"] for part in _COLUMNS})
     return _validated({**values, "columns": columns, "config": config})
 
 

@@ -124,6 +124,7 @@ class GenerationBatch:
 
     def _forward(self, ids_NT: Tensor, mask_NT: Tensor, cache: DynamicCache) -> Tensor:
         self._routing.segments = segments([row.layers for row in self._rows])
+        self._routing.num_rows = len(self._rows)
         positions_NT = (mask_NT.cumsum(dim=1) - 1).clamp_min(0)[:, -ids_NT.shape[1] :]
         logits: Tensor = self._model(
             input_ids=ids_NT,

@@ -39,6 +39,8 @@ class Routing:
     """Which rows belong to which adapter in the forward pass under way; shared by all layers of one model."""
 
     segments: Sequence[Segment] = field(default_factory=tuple)
+    num_rows: int = 1
+    """Rows of the batch, so that a layer can tell rows from tokens."""
 
 
 class MixedLinear(nn.Module):
@@ -51,12 +53,17 @@ class MixedLinear(nn.Module):
         self._routing = routing
 
     def forward(self, x_NTI: Tensor) -> Tensor:
-        """[N, T, I] to [N, T, O]; segments count rows of N."""
+        """[N, T, I] to [N, T, O], or [N*T, I] to [N*T, O] where the model lays rows end to end."""
         out_NTO: Tensor = self.base(x_NTI)
+        # Some models flatten rows and tokens before a layer; a segment then is so many times longer.
+        tokens_per_row, rest = divmod(x_NTI.shape[0], self._routing.num_rows)
+        assert rest == 0, (
+            f"{self._name}: {x_NTI.shape[0]} inputs cannot be told apart into {self._routing.num_rows} rows"
+        )
         for segment in self._routing.segments:
             weights = segment.layers.get(self._name)
             if weights is not None:
-                rows = slice(segment.start, segment.end)
+                rows = slice(segment.start * tokens_per_row, segment.end * tokens_per_row)
                 out_NTO[rows] = self._adapted(x_NTI[rows], out_NTO[rows], weights)
         return out_NTO
 

@@ -25,6 +25,7 @@ def score_batch(
         ids[row, : len(tokens)] = torch.tensor(tokens)
         mask[row, : len(tokens)] = 1
     routing.segments = segments([layers[at] for at in order])
+    routing.num_rows = len(order)
     # The output head runs only from the first position that predicts a wanted token.
     first = min(request.start for request in requests) - 1
     columns = torch.arange(first, longest - 1, device=model.device)

@@ -75,3 +75,9 @@ def test_an_adapter_of_other_shapes_is_refused_and_nothing_stays(
     assert "lora_A" in outcome.err
     assert json.loads(run("adapters", "list", "--json").out) == []
     assert not list((home / "adapters").glob("??/*"))
+
+
+def test_a_folder_that_is_not_there_is_named(run: Run, tmp_path: Path) -> None:
+    outcome = run("adapters", "import", tmp_path / "none", "--name", "support")
+    assert outcome.code == 1
+    assert str(tmp_path / "none") in outcome.err

@@ -42,3 +42,13 @@ def test_a_server_that_is_not_there_is_one_line(run: Run) -> None:
     outcome = run("generate", "hello", "--server", "http://127.0.0.1:9")
     assert outcome.code == 1
     assert "lorad serve" in outcome.err
+
+
+def test_texts_have_a_loss_and_no_answer(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "texts.jsonl"
+    file.write_text('{"text": "tickets and refunds"}\n', encoding="utf-8")
+    refused = run("evaluate", "--data", file)
+    assert refused.code == 1
+    assert "exact_match, rouge_l need" in refused.err
+    scored = run("evaluate", "--data", file, "--metrics", "loss,perplexity,token_accuracy", "--json")
+    assert json.loads(scored.out)[0]["metrics"]["loss"] > 0

@@ -56,3 +56,24 @@ def test_a_missing_file_is_one_line(run: Run, tmp_path: Path) -> None:
     assert outcome.code == 1
     assert outcome.err.startswith("error: ")
     assert "none.jsonl" in outcome.err
+
+
+def test_a_label_column_stratifies_the_split(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "intents.csv"
+    lines = [f"ask {n} please,{'ab'[n >= 10]}" for n in range(20)]
+    file.write_text("utterance,intent\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    flags = ("--text-column", "utterance", "--label-column", "intent", "--test-size", "4", "--json")
+    outcome = run("data", "split", file, "--train", train, "--test", test, *flags)
+    assert json.loads(outcome.out) == {"train": 16, "test": 4, "bad": 0}
+    labels = [json.loads(line)["intent"] for line in test.read_text().splitlines()]
+    assert sorted(labels) == ["a", "a", "b", "b"]
+
+
+def test_a_long_text_is_counted_in_windows_and_not_as_cut(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "texts.jsonl"
+    file.write_text(json.dumps({"text": "a long text about tickets " * 20}) + "\n", encoding="utf-8")
+    report = json.loads(run("data", "check", file, "--max-length", "32", "--json").out)
+    assert report["tokens"]["truncated_lines"] == []
+    assert report["tokens"]["max"] == 32
+    assert report["tokens"]["kept_total"] == report["tokens"]["total"] > 32

@@ -125,3 +125,50 @@ def test_a_stopped_run_resumes_to_the_uninterrupted_result(
     weights = [(folder / "adapter_model.safetensors").read_bytes() for folder in (tmp_path / "whole", output)]
     assert whole.code == 0
     assert weights[0] == weights[1]
+
+
+def test_an_overwrite_that_is_refused_leaves_the_earlier_run(run: Run, rows: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert run("train", "--data", rows, "--output", output, *QUICK).code == 0
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    for flags in (("--target-modules", "q_prj"), ("--max-length", "100000"), ("--resume",)):
+        assert run("train", "--data", rows, "--output", output, "--overwrite", *flags, *QUICK).code != 0
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("name", "rank"), [("tiny", "2"), ("base", "2"), ("support", "300")])
+def test_what_could_not_be_published_is_not_trained(run: Run, rows: Path, tmp_path: Path, name: str, rank: str) -> None:
+    outcome = run("train", "--data", rows, "--output", tmp_path / "out", "--name", name, "--rank", rank)
+    assert outcome.code == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_longer_than_the_context_are_not_trained(run: Run, rows: Path, tmp_path: Path) -> None:
+    outcome = run("train", "--data", rows, "--output", tmp_path / "out", "--max-length", "257")
+    assert outcome.code == 1
+    assert "257" in outcome.err
+    assert "256" in outcome.err
+
+
+def test_flags_beside_a_spec_are_refused_and_named(run: Run, tmp_path: Path) -> None:
+    outcome = run("train", "--spec", tmp_path / "job.json", "--rank", "64")
+    assert outcome.code == 2
+    assert "--rank" in outcome.err
+
+
+def test_two_ways_to_hold_rows_out_are_refused(run: Run, rows: Path, tmp_path: Path) -> None:
+    outcome = run(
+        "train", "--data", rows, "--validation", rows, "--validation-fraction", "0.1", "--output", tmp_path / "out"
+    )
+    assert outcome.code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_is_published_for_the_tenant_of_the_settings(
+    run: Run, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORAD_TENANT", "acme")
+    assert run("train", "--data", rows, "--output", tmp_path / "out", "--name", "support", *QUICK).code == 0
+    assert run("adapters", "show", "support").code == 0
+    monkeypatch.delenv("LORAD_TENANT")
+    assert run("adapters", "show", "support").code == 1
