@@ -82,7 +82,8 @@ def run_training(
     options = LoadOptions(device=spec.device, dtype=spec.dtype, quantization=spec.quantization)
     base = load(source, options)
     facts = BaseFacts(name=base.name, digest=base.digest, linear_shapes=module_shapes(base.model))
-    _refuse_unfit(spec, base, facts)
+    # Refused before `overwrite` clears the folder.
+    targeted(facts.linear_shapes, spec.config.target_modules)
     result = _train(spec, base, rows, listen, should_stop)
     version = None if spec.name is None else _publish(spec, settings, facts, result, rows)
     event = _result_event(result, version)
@@ -97,15 +98,6 @@ def _refuse_occupied(spec: TrainingSpec) -> None:
     occupied = any((spec.output / name).exists() for name in ADAPTER_FILES) or checkpoints.exists()
     if occupied and not (spec.resume or spec.overwrite):
         raise ConfigError(f"--output {spec.output} holds an earlier run; add --resume or --overwrite, or name another")
-
-
-def _refuse_unfit(spec: TrainingSpec, base: LoadedBase, facts: BaseFacts) -> None:
-    targeted(facts.linear_shapes, spec.config.target_modules)
-    if spec.config.max_length > base.context_tokens:
-        raise ConfigError(
-            f"--max-length {spec.config.max_length} is beyond the context of base {base.name}, {base.context_tokens} "
-            "tokens: rows that long could be learnt but never served; lower it"
-        )
 
 
 def _read_rows(spec: TrainingSpec, listen: Listener) -> _Rows:
@@ -136,9 +128,11 @@ def _train(
 ) -> TrainingResult:
     renderer = create_renderer(base.tokenizer, spec.template)
     encoder = Encoder(base.tokenizer, renderer)
+    # A row beyond the base's context could be learnt but never asked for.
+    max_length = min(spec.config.max_length, base.context_tokens)
     data = TrainingData(
-        train=_prepared(rows.train, encoder, spec, listen),
-        valid=_prepared(rows.valid, encoder, spec, listen) if rows.valid else None,
+        train=_prepared(rows.train, encoder, max_length, spec, listen),
+        valid=_prepared(rows.valid, encoder, max_length, spec, listen) if rows.valid else None,
         digest=f"sha256:{rows.train_file.digest}",
         valid_digest=None if rows.valid_file is None else f"sha256:{rows.valid_file.digest}",
     )
@@ -153,14 +147,16 @@ def _train(
     return trainer.run(finish, resume=spec.resume)
 
 
-def _prepared(records: tuple[Record, ...], encoder: Encoder, spec: TrainingSpec, listen: Listener) -> Prepared:
-    prepared = prepare(records, encoder, spec.config.max_length)
+def _prepared(
+    records: tuple[Record, ...], encoder: Encoder, max_length: int, spec: TrainingSpec, listen: Listener
+) -> Prepared:
+    prepared = prepare(records, encoder, max_length)
     refuse(prepared, skip_bad=spec.skip_bad)
     if prepared.refused:
         message = f"{len(prepared.refused)} rows without a labelled token were dropped"
         listen(WarningEvent(code="unlabelled", message=message))
     if prepared.num_truncated:
-        message = f"{prepared.num_truncated} rows were cut off at {spec.config.max_length} tokens"
+        message = f"{prepared.num_truncated} rows were cut off at {max_length} tokens"
         listen(WarningEvent(code="truncated", message=message))
     return prepared
 

@@ -22,7 +22,7 @@ class TrainingConfig(BaseModel):
     """How a batch's rows lie in memory: end to end, each blind to the others, or side by side with padding.
     The loss is the same."""
     max_length: int = Field(default=1024, ge=8, le=1_048_576)
-    """Tokens of a row; what is beyond is cut off and counted."""
+    """Tokens of a row, at most the base's context; what is beyond is cut off and counted."""
 
     rank: int = Field(default=16, ge=1, le=512)
     alpha: float = Field(default=32.0, gt=0, le=4096)

@@ -168,5 +168,7 @@ def _validated(values: dict[str, Any]) -> TrainingSpec:
 
 def _first(error: ValidationError) -> str:
     item = error.errors(include_url=False)[0]
+    if not item["loc"]:
+        return str(item["msg"])
     flag = str(item["loc"][-1]).replace("_", "-")
     return f"--{flag}: {item['msg']} (given: {item['input']!r})"

@@ -199,7 +199,7 @@ def test_a_case_must_hold_what_the_metrics_need(sampler: BigramSampler) -> None:
     only_scored, only_generated = replace(CASES[0], prompt_ids=()), replace(CASES[0], continuation_ids=())
     evaluate(sampler, [None], [only_scored], ["loss"])
     evaluate(sampler, [None], [only_generated], ["rouge_l"])
-    with pytest.raises(CaseError, match="case 10 has no prompt tokens"):
+    with pytest.raises(CaseError, match="case 10 has no prompt to answer, which rouge_l need"):
         evaluate(sampler, [None], [only_scored], ["rouge_l"])
     with pytest.raises(CaseError, match="case 10 has no labelled continuation"):
         evaluate(sampler, [None], [only_generated], ["loss"])

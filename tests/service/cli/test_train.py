@@ -131,7 +131,7 @@ def test_an_overwrite_that_is_refused_leaves_the_earlier_run(run: Run, rows: Pat
     output = tmp_path / "out"
     assert run("train", "--data", rows, "--output", output, *QUICK).code == 0
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    for flags in (("--target-modules", "q_prj"), ("--max-length", "100000"), ("--resume",)):
+    for flags in (("--target-modules", "q_prj"), ("--resume",)):
         assert run("train", "--data", rows, "--output", output, "--overwrite", *flags, *QUICK).code != 0
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
 
@@ -143,11 +143,12 @@ def test_what_could_not_be_published_is_not_trained(run: Run, rows: Path, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_rows_longer_than_the_context_are_not_trained(run: Run, rows: Path, tmp_path: Path) -> None:
-    outcome = run("train", "--data", rows, "--output", tmp_path / "out", "--max-length", "257")
-    assert outcome.code == 1
-    assert "257" in outcome.err
-    assert "256" in outcome.err
+def test_rows_longer_than_the_context_are_cut_there_and_counted(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "long.jsonl"
+    file.write_text(json.dumps({"question": "What?", "answer": "word " * 400}) + "\n", encoding="utf-8")
+    outcome = run("train", "--data", file, "--output", tmp_path / "out", "--max-steps", "1", "--rank", "2")
+    assert outcome.code == 0
+    assert "1 rows were cut off at 256 tokens" in outcome.err
 
 
 def test_flags_beside_a_spec_are_refused_and_named(run: Run, tmp_path: Path) -> None:
