@@ -151,9 +151,7 @@ def test_marks_that_a_template_puts_before_an_answer_are_no_end_of_turn(
     assert labelled_texts(tokenizer, example) == ["<|pad|>\n\n1<|im_end|>"]
 
 
-def test_a_template_that_closes_no_turn_is_refused_where_it_is_asked_for(
-    save_tokenizer: SaveTokenizer, tmp_path: Path
-) -> None:
+def test_a_template_that_closes_no_turn_is_refused_if_asked_for(save_tokenizer: SaveTokenizer, tmp_path: Path) -> None:
     tokenizer = save_tokenizer(tmp_path, "{% for message in messages %}{{ message['content'] }}\n{% endfor %}")
     with pytest.raises(RenderingError, match="no special token"):
         create_renderer(tokenizer, "chat")
