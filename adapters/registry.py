@@ -189,6 +189,7 @@ class Registry:
             name=row.name,
             created_at=row.created_at,
             num_versions=len(versions),
+            versions=tuple(versions),
             latest=next(version for version in versions if version.number == ready),
             aliases={alias: version.number for version in versions for alias in version.aliases},
         )

@@ -57,6 +57,8 @@ class Adapter:
     num_versions: int
     latest: Version
     """The newest ready version."""
+    versions: tuple[Version, ...]
+    """Newest first."""
     aliases: Mapping[str, int]
     """Alias to version number."""
 

@@ -22,6 +22,7 @@ from base.digest import base_digest
 from base.errors import InvalidBaseError, UnsupportedError
 from base.int8 import replace_linears
 from base.shapes import head_names, num_parameters
+from base.smoothing import TEXT
 from base.source import BaseSource
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -29,6 +30,7 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["none", "int8", "nf4"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_SMOOTHING_TOKENS = 256
 _PACKING_FLAG = "support_avx512bf16_for_cpu"
 
 
@@ -78,8 +80,10 @@ def load(source: BaseSource, options: LoadOptions) -> LoadedBase:
     dtype = resolve_dtype(options.dtype, device)
     digest = base_digest(source.folder)
     with _quiet_loading():
-        model = _load_model(source, device, dtype, options.quantization)
         tokenizer = AutoTokenizer.from_pretrained(source.folder)
+        model = _load_model(source, device, dtype, options.quantization)
+        if options.quantization == "int8" and device.type == "cpu":
+            replace_linears(model, keep=head_names(model), token_ids=tokenizer(TEXT)["input_ids"][:_SMOOTHING_TOKENS])
     return LoadedBase(
         name=source.name,
         digest=digest,
@@ -141,8 +145,6 @@ def _load_model(
         # transformers would go on with random weights in their place.
         missing = sorted(info["missing_keys"])
         raise InvalidBaseError(f"{source.folder} lacks {len(missing)} weights of its model, such as {missing[0]}")
-    if quantization == "int8" and not in_bitsandbytes:
-        replace_linears(model, keep=head_names(model))
     _forbid_packing(model)
     model.requires_grad_(requires_grad=False)
     model.eval()

@@ -13,7 +13,8 @@ from evaluation.evaluate import evaluate
 from evaluation.results import ModelResult
 from evaluation.settings import GenerationSettings
 from service.engine.sampler import EngineSampler, Route
-from service.inference import Inference, Target
+from service.inference import Inference
+from service.target import Target
 from training.examples import Encoder
 
 DEFAULT_METRICS = ("loss", "perplexity", "token_accuracy", "exact_match", "rouge_l")
@@ -60,7 +61,7 @@ def evaluate_models(
 
 
 def _route(target: Target) -> Route:
-    return Route(adapter=target.source, stop_ids=target.stop_ids)
+    return Route(adapters=target.adapters, stop_ids=target.stop_ids, tenant=target.tenant)
 
 
 def _case(inference: Inference, target: Target, index: int, record: Record) -> Case:

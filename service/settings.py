@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
@@ -47,14 +47,26 @@ class Settings(BaseSettings):
     """`tenant=key,…`, or `tenant:scope=key` for a key of one scope (infer, train, admin).
     Empty: one tenant `default`, and only loopback addresses may be served."""
 
-    max_loras: int = Field(default=16, ge=1, le=4096)
-    """Adapters in memory at once."""
+    max_loras: int = Field(default=16, ge=0, le=4096)
+    """Adapters on the device at once; 0 serves the base alone."""
+    max_cpu_loras: int = Field(default=64, ge=0, le=1_000_000)
+    """Adapters in host memory at once, those on the device included; at least `max_loras`."""
     max_lora_rank: int = Field(default=256, ge=1, le=2048)
     """A larger rank is refused at upload and import."""
     max_num_seqs: int = Field(default=32, ge=1, le=4096)
-    """Requests of one batch."""
+    """Requests that run at once."""
+    max_num_batched_tokens: int = Field(default=2048, ge=16, le=1 << 20)
+    """Tokens of one step; longer prompts are computed in chunks. At least `max_num_seqs`."""
+    kv_cache_memory_bytes: int = Field(default=1 << 30, ge=1 << 20)
+    """Of the keys and values of all running and cached tokens together."""
+    enable_prefix_caching: bool = True
+    """Compute the common beginning of prompts once, for each tenant and adapter."""
+    fused: bool = True
+    """Replace attention and MLP modules of known architectures by fused ones; off: the reference path."""
+    request_timeout: float = Field(default=600, gt=0, le=86_400)
+    """Seconds from submission after which a request fails; a request may ask for less."""
     max_waiting: int = Field(default=1024, ge=1, le=1_000_000)
-    """Requests that may wait for a batch; one more gets 429."""
+    """Requests that may wait to run; one more gets 429."""
     max_new_tokens: int = Field(default=4096, ge=1)
     """The most a request may ask for."""
     default_max_tokens: int = Field(default=256, ge=1)
@@ -72,6 +84,25 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> "Settings":
+        if "max_cpu_loras" in self.model_fields_set and self.max_cpu_loras < self.max_loras:
+            raise ValueError(
+                f"max_cpu_loras is {self.max_cpu_loras}, less than the {self.max_loras} of max_loras: "
+                "every adapter on the device is in host memory too"
+            )
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise ValueError(
+                f"max_num_batched_tokens is {self.max_num_batched_tokens}, less than the {self.max_num_seqs} of "
+                "max_num_seqs: each running request takes one token of a step"
+            )
+        return self
+
+    @cached_property
+    def num_cpu_loras(self) -> int:
+        """`max_cpu_loras`, or as many as `max_loras` where only that was raised."""
+        return max(self.max_cpu_loras, self.max_loras)
 
     @cached_property
     def bases(self) -> Path:

@@ -180,8 +180,11 @@ FAMILIES = {
     "qwen3": ("Qwen3ForCausalLM", {"head_dim": 16}),
     "mistral": ("MistralForCausalLM", {"sliding_window": 12}),
     "gemma3": ("Gemma3ForCausalLM", {"head_dim": 16, "sliding_window": 12, "_sliding_window_pattern": 2}),
+    "phi": ("PhiForCausalLM", {}),
+    "phi3": ("Phi3ForCausalLM", {"sliding_window": 12}),
 }
-"""Class and what is peculiar to it: biases (Qwen2), head norms (Qwen3), sliding windows (Mistral, Gemma 3)."""
+"""Class and what is peculiar to it: biases (Qwen2), head norms (Qwen3), sliding windows (Mistral, Gemma 3, Phi 3), half
+rotated heads and parallel layers (Phi), projections that are joined already (Phi 3)."""
 
 
 @pytest.fixture(scope="session")

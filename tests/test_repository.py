@@ -40,7 +40,7 @@ def test_every_constraint_admits_the_declared_floor() -> None:
     from packaging.requirements import Requirement
 
     pinned = dict(
-        line.split("==")
+        line.split(";")[0].strip().split("==")
         for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
         if "==" in line and not line.startswith("#")
     )

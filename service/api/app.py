@@ -21,7 +21,7 @@ from service.api.evaluations import Evaluations
 from service.api.keys import Keys
 from service.api.lifecycle import Lifecycle
 from service.api.request_id import RequestId
-from service.api.routes import adapters, chat, completions, evaluate, generate, models, operations
+from service.api.routes import adapters, chat, completions, evaluate, generate, loading, models, operations
 from service.api.state import ServerState
 from service.inference import Inference
 from service.registry import open_registry
@@ -68,7 +68,7 @@ def create_app(
         lifespan=_lifespan(settings, Keys.parse(settings.api_keys), open_inference, lifecycle),
         redoc_url=None,
     )
-    for routes in (operations, generate, evaluate, chat, completions, models, adapters):
+    for routes in (operations, generate, evaluate, chat, completions, models, adapters, loading):
         app.include_router(routes.router)
     add_error_handlers(app)
     # The last one added is the outermost.

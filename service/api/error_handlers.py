@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.error_mapping import ROOTS, problem_of
 from service.api.errors import ApiError, Problem, printable
 from service.api.request_id import request_id
+from service.engine.errors import DeadlineError
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +74,8 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _domain_error(request: Request, error: Exception) -> JSONResponse:
     problem = problem_of(error)
-    if problem.status >= 500:
+    # A deadline is the request's own; nothing has failed.
+    if problem.status >= 500 and not isinstance(error, DeadlineError):
         _log.error("request %s failed", request_id(request.scope), exc_info=error)
     return _response(request_id(request.scope), problem)
 
@@ -97,7 +99,13 @@ def _validation_problem(errors: Sequence[Any]) -> Problem:
     code = kind if kind in ("unknown_parameter", "unsupported_parameter") else "invalid_value"
     if kind == "missing" and where:
         code, message = "missing_parameter", "this parameter is required"
-    return Problem(status=400, message=f"{param}: {message}" if param else message, code=code, param=param)
+    return Problem(
+        status=400,
+        message=f"{param}: {message}" if param else message,
+        code=code,
+        param=param,
+        hint=context.get("advice"),
+    )
 
 
 def _is_tag(part: object) -> bool:

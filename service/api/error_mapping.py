@@ -21,12 +21,16 @@ from evaluation.errors import EvaluationError, SamplerError, UnknownMetricError
 from service.api.errors import ApiError, Problem
 from service.engine.errors import (
     AdapterLoadError,
+    DeadlineError,
     EngineClosedError,
     EngineError,
     EngineFailedError,
+    InvalidAdaptersError,
+    InvalidGrammarError,
     InvalidPromptError,
     PromptTooLongError,
     QueueFullError,
+    TooManyPinsError,
 )
 from storage.errors import StorageError
 
@@ -44,6 +48,10 @@ _STATUS_AND_CODE: dict[type[Exception], tuple[int, str]] = {
     AdapterError: (400, "adapter_error"),
     InvalidPromptError: (400, "invalid_prompt"),
     PromptTooLongError: (400, "context_length_exceeded"),
+    InvalidGrammarError: (400, "invalid_grammar"),
+    InvalidAdaptersError: (400, "invalid_adapters"),
+    TooManyPinsError: (400, "too_many_pins"),
+    DeadlineError: (504, "deadline_exceeded"),
     AdapterLoadError: (500, "adapter_load_failed"),
     EngineFailedError: (500, "engine_failed"),
     EngineError: (500, "engine_error"),

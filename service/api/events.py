@@ -13,9 +13,8 @@ from starlette.types import Receive, Scope, Send
 from service.api.error_mapping import problem_of
 from service.api.generation import Running
 from service.api.request_id import access_record, request_id
-from service.engine.errors import EngineClosedError
+from service.engine.errors import EngineClosedError, InvalidAdaptersError, InvalidGrammarError
 from service.engine.request import Delta
-from service.engine.stream import TokenStream
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ class AnswerStream(EventSourceResponse):
 
     def __init__(self, request: Request, running: Sequence[Running], events: Events, on_error: OnError) -> None:
         super().__init__(_ended(request, events, on_error))
-        self._answering = request.state.lorad.lifecycle.in_flight.answering([each.answering for each in running])
+        self._answering = request.state.lorad.lifecycle.in_flight.answering([each.stream for each in running])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -49,9 +48,10 @@ async def merged(request: Request, running: Sequence[Running]) -> AsyncGenerator
 
     Raises:
         EngineError: an answer failed, or was cut because the server shuts down.
+        ApiError: an answer failed, and a parameter is to blame.
     """
     arrived: asyncio.Queue[tuple[int, Delta] | Exception] = asyncio.Queue()
-    pumps = [asyncio.create_task(_pump(at, each.stream, arrived)) for at, each in enumerate(running)]
+    pumps = [asyncio.create_task(_pump(at, each, arrived)) for at, each in enumerate(running)]
     record, left = access_record(request.scope), len(running)
     record.tokens_out = 0
     try:
@@ -69,10 +69,12 @@ async def merged(request: Request, running: Sequence[Running]) -> AsyncGenerator
             pump.cancel()
 
 
-async def _pump(at: int, stream: TokenStream, arrived: "asyncio.Queue[tuple[int, Delta] | Exception]") -> None:
+async def _pump(at: int, running: Running, arrived: "asyncio.Queue[tuple[int, Delta] | Exception]") -> None:
     try:
-        async for delta in stream:
+        async for delta in running.stream:
             arrived.put_nowait((at, delta))
+    except (InvalidGrammarError, InvalidAdaptersError) as error:
+        arrived.put_nowait(running.asked.explained(error))
     except Exception as error:  # noqa: BLE001 - handed to whoever reads the queue, who raises it
         arrived.put_nowait(error)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -13,22 +12,12 @@ class Cancellable(Protocol):
         """Asks; returns at once."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Answering:
-    """One answer or evaluation under way."""
-
-    tenant: str
-    adapter: str | None
-    """Name of the adapter; None is the base."""
-    work: Cancellable
-
-
 class InFlight:
     """Requests and answers under way. Only the event loop's thread touches it."""
 
     def __init__(self) -> None:
         self.num_requests = 0
-        self._answering: set[Answering] = set()
+        self._answering: set[Cancellable] = set()
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -40,7 +29,7 @@ class InFlight:
             self.num_requests -= 1
 
     @contextmanager
-    def answering(self, answers: Sequence[Answering]) -> Iterator[None]:
+    def answering(self, answers: Sequence[Cancellable]) -> Iterator[None]:
         """Around the answers of one request; however it ends, the engine works on none of them afterwards."""
         self._answering.update(answers)
         try:
@@ -48,19 +37,14 @@ class InFlight:
         finally:
             self._answering.difference_update(answers)
             for answer in answers:
-                answer.work.cancel()
+                answer.cancel()
 
     @property
     def num_answers(self) -> int:
         """Answers under way."""
         return len(self._answering)
 
-    def adapters(self, tenant: str) -> list[str]:
-        """Names of a tenant's adapters that have answers under way, sorted."""
-        found = {answer.adapter for answer in self._answering if answer.tenant == tenant}
-        return sorted(name for name in found if name is not None)
-
     def cancel(self) -> None:
         """End every answer under way; their requests then end with an error."""
         for answer in self._answering:
-            answer.work.cancel()
+            answer.cancel()

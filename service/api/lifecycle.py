@@ -4,6 +4,7 @@ from typing import Literal
 
 from service.api.errors import ApiError, Problem
 from service.api.in_flight import InFlight
+from service.engine.errors import EngineFailedError
 from service.inference import Inference
 
 RETRY_AFTER_SECONDS = 5
@@ -13,7 +14,7 @@ Phase = Literal["loading", "ready", "draining", "failed"]
 _REFUSALS = {
     "loading": "the model is still being loaded; try again in a few seconds",
     "draining": "the server is shutting down; send the request to another one, or again later",
-    "failed": "the model could not be loaded; the server's log says why",
+    "failed": "the model could not be loaded, or its engine has failed; the server's log says why",
 }
 
 
@@ -42,8 +43,13 @@ class Lifecycle:
         self.opened = inference
 
     def fail(self, error: Exception) -> None:
-        """The model cannot be loaded, so the process has to end."""
+        """The model cannot be loaded, or its engine is dead, so the process has to end."""
         self.failure = error
+
+    def notice_death(self) -> None:
+        """An engine that has ended by itself takes the process with it; its requests have failed by then."""
+        if self.failure is None and self.opened is not None and not self.opened.engine.alive:
+            self.fail(EngineFailedError("the engine has failed and serves no more requests; the log above says why"))
 
     def drain(self) -> None:
         """From now on new work is refused, and what runs goes on."""

@@ -50,6 +50,8 @@ Reader = Annotated[Principal, Security(authenticate, scopes=["infer"])]
 """May read and generate."""
 Publisher = Annotated[Principal, Security(authenticate, scopes=["train"])]
 """May change adapters."""
+Operator = Annotated[Principal, Security(authenticate, scopes=["admin"])]
+"""May manage the server."""
 
 
 async def _inference_after_rights(

@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
         """Serves until a signal or `stop`.
 
         Raises:
-            Exception: what kept the registry or the base from being opened.
+            Exception: what kept the registry or the base from being opened, or ended the engine.
         """
         try:
             self.run(sockets=[self._socket])
@@ -91,6 +91,7 @@ class Server(uvicorn.Server):
         if self._on_ready is not None and self.lifecycle.phase == "ready":
             self._on_ready(self.url)
             self._on_ready = None
+        self.lifecycle.notice_death()
         if self.lifecycle.failure is not None or (self._deadline is not None and self._drained(self._deadline)):
             self.should_exit = True
         return await super().on_tick(counter)
@@ -116,6 +117,7 @@ def serve(
         SettingsError: see `Server`.
         StorageError: the registry cannot be opened.
         BaseModelError: the base cannot be loaded.
+        EngineFailedError: the engine ended by itself.
     """
     server = Server(settings, on_listening=on_listening, on_ready=on_ready, open_inference=open_inference)
     configure_logs(settings.log_level)

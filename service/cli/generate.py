@@ -13,7 +13,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.engine.request import Answer
-    from service.inference import Target
+    from service.target import Target
 
 BASE = "base"
 """How the command line calls the base where adapters are named."""
@@ -84,13 +84,17 @@ def _output(index: int, name: str | None, target: "Target", answer: "Answer") ->
     return {
         "prompt_index": index,
         "adapter": name,
+        "choice_index": 0,
         "version": None if version is None else str(version.reference),
         "digest": None if version is None else version.digest,
+        "merged": None,
         "text": answer.text,
+        "logprobs": None,
         "finish_reason": answer.finish_reason,
         "usage": {
             "prompt_tokens": answer.prompt_tokens,
             "completion_tokens": len(answer.token_ids),
             "total_tokens": answer.prompt_tokens + len(answer.token_ids),
+            "prompt_tokens_details": {"cached_tokens": answer.cached_tokens},
         },
     }

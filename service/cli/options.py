@@ -50,5 +50,8 @@ def settings(**overrides: Any) -> Settings:
 
 
 def _one_line(item: Any) -> str:
-    name = str(item["loc"][0]) if item["loc"] else "settings"
+    if not item["loc"]:
+        # Two settings that do not go together; the message names both.
+        return str(item["msg"]).removeprefix("Value error, ")
+    name = str(item["loc"][0])
     return f"LORAD_{name.upper()} / --{name.replace('_', '-')}: {item['msg']} (given: {item['input']!r})"

@@ -3,8 +3,14 @@
 EngineError
 ├── PromptTooLongError   prompt and new tokens do not fit the context
 ├── InvalidPromptError   a prompt without tokens, or with one that the base does not have
+├── InvalidGrammarError  a grammar that cannot be compiled, or not within its bounds
+├── InvalidAdaptersError adapters that cannot act together, or not at that scale
 ├── QueueFullError       too many requests wait
+├── DeadlineError        the request's time is over
 ├── AdapterLoadError     an adapter cannot be brought into memory
+├── TooManyPinsError     one more pinned adapter would leave no room for others
+├── EngineConfigError    bounds that do not fit the base or each other
+├── UnsupportedBaseError a base whose attention the cache does not know
 ├── EngineClosedError    the engine is shutting down
 └── EngineFailedError    a batch failed inside; a defect, not the caller's fault
 """
@@ -37,12 +43,32 @@ class InvalidPromptError(EngineError):
     """The prompt cannot be put to the model; sent on, it would fail the whole batch."""
 
 
+class InvalidGrammarError(EngineError):
+    """The answer's grammar cannot be compiled."""
+
+
+class InvalidAdaptersError(EngineError):
+    """The request's adapters cannot act together, or not at the wanted scale."""
+
+
 class QueueFullError(EngineError):
     """As many requests wait as may."""
 
     def __init__(self, limit: int, retry_after_seconds: int) -> None:
         super().__init__(f"{limit} requests are waiting, which is the limit; try again in {retry_after_seconds} s")
         self.retry_after_seconds = retry_after_seconds
+
+
+class DeadlineError(EngineError):
+    """The request's time was over before its answer was complete.
+
+    Attributes:
+        timeout_seconds: how long it had.
+    """
+
+    def __init__(self, timeout_seconds: float) -> None:
+        super().__init__(f"the answer was not complete within {timeout_seconds:g} s, which is this request's timeout")
+        self.timeout_seconds = timeout_seconds
 
 
 class AdapterLoadError(EngineError):
@@ -58,3 +84,21 @@ class EngineClosedError(EngineError):
 
 class EngineFailedError(EngineError):
     """A batch raised something unforeseen; the server's log has the traceback."""
+
+
+class EngineConfigError(EngineError):
+    """The engine's bounds do not fit the base or each other."""
+
+
+class UnsupportedBaseError(EngineError):
+    """The base computes attention in a way that the engine's cache does not know."""
+
+
+class TooManyPinsError(EngineError):
+    """One more pinned adapter would leave no room for others."""
+
+    def __init__(self, num_pinned: int, limit: int) -> None:
+        super().__init__(
+            f"{num_pinned} adapters are pinned and {limit} is the limit (max_loras less one, so that others find a "
+            "slot); unload one, or raise max_loras"
+        )

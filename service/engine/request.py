@@ -1,10 +1,11 @@
 """What the engine is asked for, and what it answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 FinishReason = Literal["stop", "length", "cancelled"]
+DEFAULT_TENANT = "default"
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,30 @@ class AdapterSource:
 
     digest: str
     folder: Path
+    name: str = field(default="", compare=False)
+    """Public reference, for metrics and messages."""
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return self.name or self.digest
+
+
+@dataclass(frozen=True)
+class AdapterUse:
+    """An adapter and how strongly it acts: its change of each layer's output is multiplied by `scale`."""
+
+    source: AdapterSource
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What an answer must be, enforced token by token."""
+
+    kind: Literal["json_object", "json_schema", "regex", "ebnf", "choice"]
+    text: str = ""
+    """The schema as JSON, the expression, the grammar, or the choices as a JSON list; nothing for `json_object`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +45,7 @@ class SamplingParams:
     """How the next token is chosen."""
 
     max_tokens: int
+    """0 only where prompt logprobs are asked for."""
     min_tokens: int = 0
     """End tokens and stop strings count only after so many new tokens."""
     temperature: float = 0.0
@@ -34,8 +60,33 @@ class SamplingParams:
     """The same seed gives the same text whatever else is in the batch; none: a new one each time."""
     stop: tuple[str, ...] = ()
     """The answer ends before the first of these."""
+    stop_token_ids: frozenset[int] = frozenset()
+    """End the answer as the model's own end tokens do, `ignore_eos` or not."""
     ignore_eos: bool = False
-    """Go on past end tokens, for benchmarks."""
+    """Go on past the model's end tokens, for benchmarks."""
+    repetition_penalty: float = 1.0
+    """Divides positive logits of tokens seen in prompt or answer, multiplies negative ones (arXiv:1909.05858)."""
+    presence_penalty: float = 0.0
+    """Taken off the logit of every token that the answer holds already."""
+    frequency_penalty: float = 0.0
+    """Taken off a token's logit for each time that the answer holds it."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Token id and what is added to its logit."""
+    logprobs: int | None = None
+    """Report each new token's logprob and those of so many most likely ones; none: report nothing."""
+    prompt_logprobs: int | None = None
+    """As `logprobs`, for the prompt's tokens from the second on."""
+    grammar: Grammar | None = None
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """How likely a token was, in nats, by the model's own distribution: before temperature, penalties and bias."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+    """The most likely tokens and their logprobs, likeliest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +97,12 @@ class GenerationRequest:
     params: SamplingParams
     stop_ids: frozenset[int]
     """Tokens that end the answer."""
-    adapter: AdapterSource | None = None
-    """None: the base alone."""
+    adapters: tuple[AdapterUse, ...] = ()
+    """Their changes are summed; none: the base alone."""
+    tenant: str = DEFAULT_TENANT
+    """Whose share of the engine this takes, and whose cached prefixes it may use."""
+    timeout_seconds: float | None = None
+    """From submission; past it the request fails, waiting or running."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +112,8 @@ class ScoreRequest:
     token_ids: tuple[int, ...]
     start: int
     """At least 1: the first token is predicted by nothing."""
-    adapter: AdapterSource | None = None
+    adapters: tuple[AdapterUse, ...] = ()
+    tenant: str = DEFAULT_TENANT
 
 
 @dataclass(frozen=True)
@@ -77,6 +133,10 @@ class Delta:
     text: str
     token_ids: tuple[int, ...]
     finish_reason: FinishReason | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One for each of `token_ids`, where they were asked for."""
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
+    """Of the prompt's tokens from the second on, in the delta that comes first after the prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +149,10 @@ class Answer:
     prompt_tokens: int
     seconds: float
     """From submission to the last token."""
+    cached_tokens: int = 0
+    """Prompt tokens that were not computed again because their keys and values were in the cache."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +160,22 @@ class EngineConfig:
     """Bounds of the engine."""
 
     max_num_seqs: int = 32
-    """Requests of one batch."""
-    max_num_batched_tokens: int = 8192
-    """Tokens of one pass over prompts or scored sequences, padding included; a longer one runs alone."""
+    """Requests that run at once."""
+    max_num_batched_tokens: int = 2048
+    """Tokens of one step; longer prompts are computed in chunks."""
+    page_tokens: int = 16
+    """Tokens of one page of the key-value cache."""
+    cache_bytes: int = 1 << 30
+    """Of all pages together."""
+    prefix_caching: bool = True
+    """Keep the pages of ended requests for others that begin alike, under the same adapters and tenant."""
     max_logits: int = 1 << 28
-    """Of one scoring pass: 1 GiB in float32."""
+    """Logits of one step: 1 GiB in float32."""
     max_waiting: int = 1024
     """Requests that may wait; one more is refused."""
     max_loras: int = 16
-    """Adapters in memory at once."""
+    """Adapters on the device at once."""
+    max_cpu_loras: int = 64
+    """Adapters in host memory at once, those on the device included."""
+    fused: bool = True
+    """Replace attention and MLP modules of known architectures by fused ones; off: the reference path."""

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from evaluation.sampler import Completion, GenerateRequest, ScoredContinuation, ScoredGroup, ScoreGroup
 from service.engine.engine import Engine
-from service.engine.request import AdapterSource, GenerationRequest, SamplingParams, ScoreRequest, Scores
+from service.engine.request import (
+    DEFAULT_TENANT,
+    AdapterUse,
+    GenerationRequest,
+    SamplingParams,
+    ScoreRequest,
+    Scores,
+)
 
 _MAX_IN_FLIGHT = 128
 """Requests of one caller that wait or run at once, and at most half of what may wait: an evaluation must not fill the
@@ -18,8 +25,9 @@ queue for everybody."""
 class Route:
     """Where a model's requests go."""
 
-    adapter: AdapterSource | None
+    adapters: tuple[AdapterUse, ...]
     stop_ids: frozenset[int]
+    tenant: str = DEFAULT_TENANT
 
 
 class EngineSampler:
@@ -54,7 +62,8 @@ class EngineSampler:
             ScoreRequest(
                 token_ids=group.context_ids + continuation,
                 start=len(group.context_ids),
-                adapter=routes[group.model].adapter,
+                adapters=routes[group.model].adapters,
+                tenant=routes[group.model].tenant,
             )
             for group in groups
             for continuation in group.continuations
@@ -65,14 +74,12 @@ class EngineSampler:
         ]
 
     def _score_all(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
-        # Sequences of like length share a pass: padding is computed too.
-        order = sorted(range(len(requests)), key=lambda at: len(requests[at].token_ids))
-        found: dict[int, Scores] = {}
-        for start in range(0, len(order), self._in_flight):
-            window = order[start : start + self._in_flight]
-            futures = self._engine.score([requests[at] for at in window])
-            found |= {at: future.result() for at, future in zip(window, futures, strict=True)}
-        return [found[at] for at in range(len(requests))]
+        found: list[Scores] = []
+        # In the groups' order, so that what shares a context is computed together.
+        for start in range(0, len(requests), self._in_flight):
+            futures = self._engine.score(requests[start : start + self._in_flight])
+            found += [future.result() for future in futures]
+        return found
 
     def _complete(
         self,
@@ -91,7 +98,11 @@ class EngineSampler:
             max_tokens=request.max_tokens, temperature=request.temperature, seed=request.seed, stop=request.stop
         )
         generation = GenerationRequest(
-            prompt_ids=request.prompt_ids, params=params, stop_ids=route.stop_ids, adapter=route.adapter
+            prompt_ids=request.prompt_ids,
+            params=params,
+            stop_ids=route.stop_ids,
+            adapters=route.adapters,
+            tenant=route.tenant,
         )
         answer = self._engine.submit(generation).answer()
         return Completion(

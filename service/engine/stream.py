@@ -15,9 +15,12 @@ class TokenStream:
 
     def __init__(self, prompt_tokens: int) -> None:
         self.prompt_tokens = prompt_tokens
+        self.cached_tokens = 0
+        """Of the prompt: they were in the cache when the request was admitted."""
         self.cancelled = False
         self._items: queue.SimpleQueue[Delta | EngineError] = queue.SimpleQueue()
         self._wake: Callable[[], None] = lambda: None
+        self._wake_for_each = True
         self._started = time.perf_counter()
 
     @property
@@ -32,7 +35,8 @@ class TokenStream:
     def put(self, item: Delta | EngineError) -> None:
         """Engine side: hands over a delta, or the error that ends the request."""
         self._items.put(item)
-        self._wake()
+        if self._wake_for_each or isinstance(item, EngineError) or item.finish_reason:
+            self._wake()
 
     def __iter__(self) -> Iterator[Delta]:
         """Blocks for each delta until the last.
@@ -76,6 +80,8 @@ class TokenStream:
 
     async def answer_async(self) -> Answer:
         """As `answer`, in an event loop."""
+        # One wake at the end: a loop that is woken for each token of each answer takes the engine's time.
+        self._wake_for_each = False
         return self._joined([delta async for delta in self])
 
     def _joined(self, deltas: list[Delta]) -> Answer:
@@ -86,7 +92,10 @@ class TokenStream:
             token_ids=tuple(token for delta in deltas for token in delta.token_ids),
             finish_reason=reason,
             prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
             seconds=self.age_seconds,
+            logprobs=tuple(found for delta in deltas for found in delta.logprobs),
+            prompt_logprobs=tuple(found for delta in deltas for found in delta.prompt_logprobs),
         )
 
     def _checked(self, item: Delta | EngineError) -> Delta:

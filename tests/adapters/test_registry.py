@@ -106,6 +106,7 @@ def test_adapters_are_listed_with_their_aliases(registry: Registry, add: Add) ->
     first, second = registry.adapters("t")
 
     assert (first.name, first.num_versions, first.latest.number) == ("a", 2, 2)
+    assert [version.number for version in first.versions] == [2, 1]
     assert first.aliases == {"canary": 2, "production": 1}
     assert first.latest.aliases == ("canary",)
     assert (second.name, second.aliases) == ("b", {})

@@ -54,7 +54,12 @@ def folders(make_adapter: Callable[..., Path], tmp_path_factory: pytest.TempPath
 def url(folders: dict[str, Path], tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # Fewer places than adapters: loading and evicting go on while requests run.
     settings = Settings(
-        home=tmp_path_factory.mktemp("home"), base_model=str(tiny_base_folder), port=0, max_loras=3, max_num_seqs=8
+        home=tmp_path_factory.mktemp("home"),
+        base_model=str(tiny_base_folder),
+        port=0,
+        max_loras=3,
+        max_num_seqs=8,
+        kv_cache_memory_bytes=4 << 20,
     )
 
     def with_adapters(registry: Registry, settings: Settings) -> Inference:

@@ -52,7 +52,7 @@ def adapter_folders(make_adapter: Callable[..., Path], tmp_path_factory: pytest.
 def inference(
     tiny_base_folder: Path, adapter_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Inference]:
-    settings = Settings(home=tmp_path_factory.mktemp("home"), device="cpu")
+    settings = Settings(home=tmp_path_factory.mktemp("home"), device="cpu", kv_cache_memory_bytes=4 << 20)
     registry = open_registry(settings)
     opened = Inference.open(BaseSource("tiny", tiny_base_folder), registry, settings)
     identity = BaseIdentity(name=opened.base.name, digest=opened.base.digest)

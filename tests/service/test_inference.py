@@ -10,9 +10,12 @@ from adapters.manifest import BaseIdentity, Manifest, RenderingIdentity
 from adapters.publication import Submission, publish
 from base.rendering import create_renderer
 from base.source import BaseSource
+from service.engine.errors import InvalidAdaptersError
+from service.engine.request import SamplingParams
 from service.inference import Inference
 from service.registry import open_registry
 from service.settings import Settings
+from service.target import WeightedAdapter
 
 QUESTION = [{"role": "user", "content": "hello"}]
 OTHER_DIGEST = "sha256:" + "c" * 64
@@ -20,7 +23,7 @@ OTHER_DIGEST = "sha256:" + "c" * 64
 
 @pytest.fixture(scope="module")
 def inference(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inference]:
-    settings = Settings(home=tmp_path_factory.mktemp("home"), device="cpu")
+    settings = Settings(home=tmp_path_factory.mktemp("home"), device="cpu", kv_cache_memory_bytes=4 << 20)
     registry = open_registry(settings)
     opened = Inference.open(BaseSource("tiny", tiny_base_folder), registry, settings)
     yield opened
@@ -34,7 +37,7 @@ def add(
 ) -> Callable[..., None]:
     """`add(name, kind=…, template=…)` publishes an adapter that says how it was trained."""
 
-    def add_one(name: str, kind: Any = None, template: str | None = None) -> None:
+    def add_one(name: str, kind: Any = None, template: str | None = None, tenant: str = "default") -> None:
         folder = make_adapter(tmp_path_factory.mktemp("adapters") / name, seed=len(name))
         if kind is not None:
             text = template or create_renderer(inference.base.tokenizer, kind).identity.template
@@ -42,7 +45,7 @@ def add(
             Manifest(base=identity, rendering=RenderingIdentity(kind=kind, template_text=text)).write(folder)
         publish(
             inference.registry,
-            Submission(tenant="default", name=name, folder=folder, source="import"),
+            Submission(tenant=tenant, name=name, folder=folder, source="import"),
             inference.facts,
         )
 
@@ -52,7 +55,7 @@ def add(
 def test_the_base_answers_to_none_and_to_its_public_name(inference: Inference) -> None:
     for model in (None, "tiny"):
         target = inference.resolve("default", model)
-        assert (target.model, target.version, target.source) == ("tiny", None, None)
+        assert (target.model, target.version, target.adapters) == ("tiny", None, ())
         assert target.renderer.identity.kind == "chat"
 
 
@@ -60,10 +63,10 @@ def test_an_adapter_answers_by_its_pinned_name(inference: Inference, add: Callab
     add("support")
     target = inference.resolve("default", "support")
     assert target.model == "support:1"
-    assert target.source is not None
     assert target.version is not None
-    assert target.source.digest == target.version.digest
-    assert (target.source.folder / "adapter_model.safetensors").is_file()
+    [use] = target.adapters
+    assert (use.source.digest, use.source.name, use.scale) == (target.version.digest, "support:1", 1.0)
+    assert (use.source.folder / "adapter_model.safetensors").is_file()
     # It does not say how it was trained, so it renders as the base does.
     assert target.renderer.identity.kind == "chat"
 
@@ -117,7 +120,57 @@ def test_a_template_that_is_not_the_bases_own_is_refused(
 
 
 def test_the_public_name_can_be_set(inference: Inference, tiny_base_folder: Path, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, device="cpu", served_model_name="house-model")
+    settings = Settings(home=tmp_path, device="cpu", kv_cache_memory_bytes=4 << 20, served_model_name="house-model")
     other = Inference.open(BaseSource("tiny", tiny_base_folder), inference.registry, settings)
     assert other.resolve("default", "house-model").version is None
     other.close()
+
+
+def test_a_merge_names_every_version_and_its_weight(inference: Inference, add: Callable[..., None]) -> None:
+    add("first")
+    add("second-one")
+    parts = (WeightedAdapter("first", 0.5), WeightedAdapter("second-one:1", -0.25))
+    target = inference.resolve("default", parts)
+    assert (target.model, target.version) == ("first:1*0.5+second-one:1*-0.25", None)
+    assert {(use.source.name, use.scale) for use in target.adapters} == {("first:1", 0.5), ("second-one:1", -0.25)}
+    # The engine's cache knows a set of adapters by their order.
+    assert inference.resolve("default", parts[::-1]).adapters == target.adapters
+
+
+def test_two_names_of_one_content_add_up(inference: Inference, add: Callable[..., None]) -> None:
+    add("twofold")
+    parts = (WeightedAdapter("twofold", 0.5), WeightedAdapter("twofold:1", 0.25))
+    target = inference.resolve("default", parts)
+    assert target.model == "twofold:1*0.75"
+    assert [use.scale for use in target.adapters] == [0.75]
+
+
+def test_adapters_of_different_templates_do_not_merge(inference: Inference, add: Callable[..., None]) -> None:
+    add("plain-one", "plain")
+    add("chat-one", "chat")
+    with pytest.raises(InvalidAdaptersError, match="plain-one:1 and chat-one:1 were trained with different prompt"):
+        inference.resolve("default", (WeightedAdapter("plain-one"), WeightedAdapter("chat-one")))
+
+
+def test_the_base_has_nothing_to_weigh(inference: Inference) -> None:
+    with pytest.raises(InvalidAdaptersError, match="'tiny' is the base"):
+        inference.resolve("default", (WeightedAdapter("tiny", 0.5),))
+
+
+def test_a_request_carries_its_tenant_and_its_time(inference: Inference, add: Callable[..., None]) -> None:
+    add("of-acme", tenant="acme")
+    target = inference.resolve("acme", "of-acme")
+    request = inference.request(target, [5, 6], SamplingParams(max_tokens=3), 2.5)
+    assert (request.tenant, request.timeout_seconds, request.prompt_ids) == ("acme", 2.5, (5, 6))
+    # Names are unique within a tenant only.
+    assert [use.source.name for use in request.adapters] == ["acme/of-acme:1"]
+    assert inference.resolve("acme", None).tenant == "acme"
+
+
+def test_without_adapters_only_the_base_answers(inference: Inference, tiny_base_folder: Path, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, device="cpu", kv_cache_memory_bytes=4 << 20, max_loras=0)
+    bare = Inference.open(BaseSource("tiny", tiny_base_folder), inference.registry, settings)
+    assert bare.resolve("default", "tiny").adapters == ()
+    with pytest.raises(InvalidAdaptersError, match=r"'support' is not the base 'tiny'.*--max-loras 0"):
+        bare.resolve("default", "support")
+    bare.close()

@@ -14,7 +14,7 @@ from base.source import BaseSource
 from corpus.records import Record
 from service.engine.engine import Engine
 from service.engine.metrics import EngineMetrics
-from service.engine.request import AdapterSource, EngineConfig, GenerationRequest, SamplingParams
+from service.engine.request import AdapterSource, AdapterUse, EngineConfig, GenerationRequest, SamplingParams
 from training.config import TrainingConfig
 from training.examples import Encoder, prepare
 from training.loop import Trainer
@@ -91,9 +91,10 @@ def test_the_engine_answers_as_plain_peft_does(
     prompts = [tuple(renderer.prompt(held_out.prompt_messages)) for held_out in HELD_OUT]
     pairs = [(prompt, model) for prompt in prompts for model in (None, adapter)]
     params = SamplingParams(max_tokens=24)
+    uses: dict[AdapterSource | None, tuple[AdapterUse, ...]] = {None: (), adapter: (AdapterUse(adapter),)}
     with engine._changed:
         streams = [
-            engine.submit(GenerationRequest(prompt_ids=prompt, params=params, stop_ids=ends, adapter=model))
+            engine.submit(GenerationRequest(prompt_ids=prompt, params=params, stop_ids=ends, adapters=uses[model]))
             for prompt, model in pairs
         ]
     answers = [stream.answer() for stream in streams]

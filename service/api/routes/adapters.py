@@ -11,8 +11,10 @@ from starlette.responses import StreamingResponse
 from adapters.archive import pack
 from adapters.errors import UnknownAdapterError
 from adapters.reference import NAME, Reference
-from adapters.version import Change
+from adapters.version import Change, Version
+from service.api.pins import unpinning
 from service.api.principal import Publisher, Reader, Ready
+from service.api.residency import Places
 from service.api.schemas.adapters import (
     AdapterList,
     AdapterReply,
@@ -22,7 +24,7 @@ from service.api.schemas.adapters import (
     VersionList,
     VersionReply,
 )
-from service.api.state import State
+from service.api.state import ServerState, State
 from service.api.uploads import Uploaded, publish_upload
 
 router = APIRouter(prefix="/v1/adapters", tags=["adapters"])
@@ -53,48 +55,53 @@ _FORM = {
 
 @router.get("")
 def list_adapters(principal: Reader, state: State) -> AdapterList:
-    """Every adapter of the caller's tenant."""
-    return AdapterList(data=[AdapterReply.of(adapter) for adapter in state.registry.adapters(principal.tenant)])
+    """Every adapter of the caller's tenant, and where its versions are: on the device, in host memory, in the store."""
+    places = Places.now(state)
+    return AdapterList(data=[AdapterReply.of(adapter, places) for adapter in state.registry.adapters(principal.tenant)])
 
 
 @router.post("", status_code=201, openapi_extra=_FORM)
 def upload(principal: Publisher, inference: Ready, state: State, uploaded: Uploaded) -> VersionReply:
     """Publishes an adapter; the same content under the same name gives the version that exists."""
-    return VersionReply.of(publish_upload(inference, state, principal, uploaded))
+    return _reply(publish_upload(inference, state, principal, uploaded), state)
 
 
 @router.get("/{name}")
 def show_adapter(principal: Reader, state: State, name: Name) -> AdapterReply:
-    """One adapter with its newest version."""
+    """One adapter with its newest version, and where its versions are."""
     adapters = {adapter.name: adapter for adapter in state.registry.adapters(principal.tenant)}
     if name not in adapters:
         raise UnknownAdapterError(name, adapters)
-    return AdapterReply.of(adapters[name])
+    return AdapterReply.of(adapters[name], Places.now(state))
 
 
 @router.delete("/{name}")
 def delete_adapter(principal: Publisher, state: State, name: Name) -> Deleted:
     """Deletes every version and alias."""
-    state.registry.delete(principal.tenant, name, change=Change(actor=principal.tenant))
+    with unpinning(state, principal, name):
+        state.registry.delete(principal.tenant, name, change=Change(actor=principal.tenant))
     return Deleted(id=name, object="adapter")
 
 
 @router.get("/{name}/versions")
 def list_versions(principal: Reader, state: State, name: Name) -> VersionList:
     """Every version, newest first."""
-    return VersionList(data=[VersionReply.of(version) for version in state.registry.versions(principal.tenant, name)])
+    places = Places.now(state)
+    versions = state.registry.versions(principal.tenant, name)
+    return VersionList(data=[VersionReply.of(version, places[version]) for version in versions])
 
 
 @router.get("/{name}/versions/{number}")
 def show_version(principal: Reader, state: State, name: Name, number: Number) -> VersionReply:
     """One version."""
-    return VersionReply.of(state.registry.resolve(principal.tenant, Reference(name=name, number=number)))
+    return _reply(state.registry.resolve(principal.tenant, Reference(name=name, number=number)), state)
 
 
 @router.delete("/{name}/versions/{number}")
 def delete_version(principal: Publisher, state: State, name: Name, number: Number) -> Deleted:
     """Deletes one version that no alias points to."""
-    state.registry.delete(principal.tenant, name, number, Change(actor=principal.tenant))
+    with unpinning(state, principal, name, number):
+        state.registry.delete(principal.tenant, name, number, Change(actor=principal.tenant))
     return Deleted(id=f"{name}:{number}", object="adapter.version")
 
 
@@ -120,7 +127,7 @@ def set_alias(principal: Publisher, state: State, name: Name, alias: Name, body:
     """Lets an alias point to a version."""
     target = Reference(name=name, number=body.version)
     change = Change(actor=principal.tenant, reason=body.reason)
-    return VersionReply.of(state.registry.set_alias(principal.tenant, target, alias, change))
+    return _reply(state.registry.set_alias(principal.tenant, target, alias, change), state)
 
 
 @router.delete("/{name}/aliases/{alias}")
@@ -134,7 +141,11 @@ def delete_alias(principal: Publisher, state: State, name: Name, alias: Name) ->
 def rollback(principal: Publisher, state: State, name: Name, body: RollbackBody) -> VersionReply:
     """Lets an alias point to what it pointed to before."""
     change = Change(actor=principal.tenant, reason=body.reason)
-    return VersionReply.of(state.registry.rollback(principal.tenant, name, body.alias, change))
+    return _reply(state.registry.rollback(principal.tenant, name, body.alias, change), state)
+
+
+def _reply(version: Version, state: ServerState) -> VersionReply:
+    return VersionReply.of(version, Places.now(state)[version])
 
 
 def _chunks(archive: BinaryIO) -> Iterator[bytes]:

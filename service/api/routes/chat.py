@@ -11,9 +11,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service.api.events import AnswerStream, Events, merged
-from service.api.generation import Running, Wanted, chat_prompt, finish, prepare, start
+from service.api.generation import Running, finish, prepare, start
+from service.api.logprobs import chat_logprobs
+from service.api.model_choice import blamed_param, openai_choice
 from service.api.openai_stream import DONE, dumped, error_events
 from service.api.principal import Reader, Ready
+from service.api.prompts import chat_prompt
 from service.api.schemas.chat import (
     AnswerMessage,
     ChatChoice,
@@ -23,8 +26,11 @@ from service.api.schemas.chat import (
     ChatRequest,
     ChunkChoice,
 )
-from service.api.schemas.openai import DEFAULT_TEMPERATURE, Usage
+from service.api.schemas.openai import DEFAULT_TEMPERATURE
 from service.api.state import State
+from service.api.usage import usage_of_all
+from service.api.wanted import ParamNames, Wanted
+from service.inference import Inference
 
 router = APIRouter(prefix="/v1/chat", tags=["openai"])
 
@@ -34,35 +40,48 @@ async def create(
     request: Request, principal: Reader, inference: Ready, state: State, body: ChatRequest
 ) -> ChatCompletion | Response:
     """Continues a conversation."""
-    asked = await run_in_threadpool(prepare, inference, state.settings, principal, _wanted(body))
-    running = start(inference, request, principal, asked)
+    wanted = _wanted(body, inference.model_name)
+    asked = await run_in_threadpool(prepare, inference, state.settings, principal, wanted)
+    running = start(inference, request, asked)
     answer_id, created, model = f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), asked[0].target.model
     if body.stream:
         blank = ChatChunk(id=answer_id, created=created, model=model, choices=[])
-        return AnswerStream(request, running, _events(request, blank, running, body), error_events)
+        return AnswerStream(request, running, _events(request, blank, running, body, inference), error_events)
     answers = await finish(request, running)
     choices = [
-        ChatChoice(index=at, message=AnswerMessage(content=answer.text), finish_reason=answer.finish_reason)
+        ChatChoice(
+            index=at,
+            message=AnswerMessage(content=answer.text),
+            logprobs=chat_logprobs(inference.token_texts, answer.logprobs) if body.logprobs else None,
+            finish_reason=answer.finish_reason,
+        )
         for at, answer in enumerate(answers)
         if answer.finish_reason != "cancelled"
     ]
-    usage = Usage.of(len(asked[0].prompt_ids), sum(len(answer.token_ids) for answer in answers))
+    usage = usage_of_all(running, sum(len(answer.token_ids) for answer in answers))
     return ChatCompletion(id=answer_id, created=created, model=model, choices=choices, usage=usage)
 
 
-def _wanted(body: ChatRequest) -> Wanted:
+def _wanted(body: ChatRequest, base_name: str) -> Wanted:
     newer = body.max_completion_tokens is not None
     return Wanted(
         prompts=[chat_prompt([message.rendered() for message in body.messages])],
-        models=[body.model],
+        models=[openai_choice(body, base_name)],
         n=body.n,
         params=body.params(DEFAULT_TEMPERATURE),
         max_tokens=body.max_completion_tokens if newer else body.max_tokens,
-        max_tokens_param="max_completion_tokens" if newer else "max_tokens",
+        timeout=body.timeout,
+        names=ParamNames(
+            max_tokens="max_completion_tokens" if newer else "max_tokens",
+            grammar=body.grammar_param,
+            adapters=blamed_param(body),
+        ),
     )
 
 
-async def _events(request: Request, blank: ChatChunk, running: Sequence[Running], body: ChatRequest) -> Events:
+async def _events(
+    request: Request, blank: ChatChunk, running: Sequence[Running], body: ChatRequest, inference: Inference
+) -> Events:
     def chunk(choice: ChunkChoice) -> JSONServerSentEvent:
         return JSONServerSentEvent(dumped(blank, [choice], include_usage=body.include_usage))
 
@@ -73,11 +92,12 @@ async def _events(request: Request, blank: ChatChunk, running: Sequence[Running]
         async for at, delta in deltas:
             new_tokens += len(delta.token_ids)
             assert delta.finish_reason != "cancelled"
-            if delta.text:
-                yield chunk(ChunkChoice(index=at, delta=ChatDelta(content=delta.text)))
+            if delta.text or delta.logprobs:
+                logprobs = chat_logprobs(inference.token_texts, delta.logprobs) if body.logprobs else None
+                yield chunk(ChunkChoice(index=at, delta=ChatDelta(content=delta.text), logprobs=logprobs))
             if delta.finish_reason is not None:
                 yield chunk(ChunkChoice(index=at, delta=ChatDelta(), finish_reason=delta.finish_reason))
     if body.include_usage:
-        usage = Usage.of(len(running[0].asked.prompt_ids), new_tokens)
+        usage = usage_of_all(running, new_tokens)
         yield JSONServerSentEvent(dumped(blank.model_copy(update={"usage": usage}), [], include_usage=True))
     yield DONE

@@ -10,13 +10,18 @@ from sse_starlette import JSONServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from service.api.completion_text import CompletionText
 from service.api.events import AnswerStream, Events, merged
-from service.api.generation import Running, Wanted, finish, prepare, start, text_prompt, token_prompt
+from service.api.generation import Running, finish, prepare, start
+from service.api.model_choice import blamed_param, openai_choice
 from service.api.openai_stream import DONE, dumped, error_events
 from service.api.principal import Reader, Ready
-from service.api.schemas.completions import CompletionChoice, CompletionRequest, TextCompletion
-from service.api.schemas.openai import DEFAULT_TEMPERATURE, Usage
+from service.api.prompts import text_prompt, token_prompt
+from service.api.schemas.completions import CompletionRequest, TextCompletion
+from service.api.schemas.openai import DEFAULT_TEMPERATURE
 from service.api.state import State
+from service.api.usage import usage_of_all
+from service.api.wanted import ParamNames, Wanted
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
@@ -25,50 +30,49 @@ router = APIRouter(prefix="/v1", tags=["openai"])
 async def create(
     request: Request, principal: Reader, inference: Ready, state: State, body: CompletionRequest
 ) -> TextCompletion | Response:
-    """Continues texts or tokens."""
-    asked = await run_in_threadpool(prepare, inference, state.settings, principal, _wanted(body))
-    running = start(inference, request, principal, asked)
+    """Continues texts or tokens, or says how likely they are."""
+    wanted = _wanted(body, inference.model_name)
+    asked = await run_in_threadpool(prepare, inference, state.settings, principal, wanted)
+    running = start(inference, request, asked)
+    texts = [CompletionText(inference, body, each.asked, at) for at, each in enumerate(running)]
     blank = TextCompletion(
         id=f"cmpl-{uuid.uuid4().hex}", created=int(time.time()), model=asked[0].target.model, choices=[]
     )
     if body.stream:
-        return AnswerStream(request, running, _events(request, blank, running, body), error_events)
+        return AnswerStream(request, running, _events(request, blank, running, texts, body), error_events)
     answers = await finish(request, running)
-    choices = [
-        CompletionChoice(index=at, text=answer.text, finish_reason=answer.finish_reason)
-        for at, answer in enumerate(answers)
-        if answer.finish_reason != "cancelled"
-    ]
-    usage = Usage.of(_prompt_tokens(running, body.n), sum(len(answer.token_ids) for answer in answers))
+    choices = [text.whole(answer) for text, answer in zip(texts, answers, strict=True)]
+    usage = usage_of_all(running, sum(len(answer.token_ids) for answer in answers))
     return blank.model_copy(update={"choices": choices, "usage": usage})
 
 
-def _wanted(body: CompletionRequest) -> Wanted:
+def _wanted(body: CompletionRequest, base_name: str) -> Wanted:
     return Wanted(
         prompts=[text_prompt(prompt) if isinstance(prompt, str) else token_prompt(prompt) for prompt in body.prompts],
-        models=[body.model],
+        models=[openai_choice(body, base_name)],
         n=body.n,
         params=body.params(DEFAULT_TEMPERATURE),
         max_tokens=body.max_tokens,
+        timeout=body.timeout,
+        names=ParamNames(grammar=body.grammar_param, adapters=blamed_param(body)),
     )
 
 
-def _prompt_tokens(running: Sequence[Running], n: int) -> int:
-    return sum(len(each.asked.prompt_ids) for each in running[::n])
-
-
 async def _events(
-    request: Request, blank: TextCompletion, running: Sequence[Running], body: CompletionRequest
+    request: Request,
+    blank: TextCompletion,
+    running: Sequence[Running],
+    texts: Sequence[CompletionText],
+    body: CompletionRequest,
 ) -> Events:
     new_tokens = 0
     async with aclosing(merged(request, running)) as deltas:
         async for at, delta in deltas:
             new_tokens += len(delta.token_ids)
-            assert delta.finish_reason != "cancelled"
-            if delta.text or delta.finish_reason is not None:
-                choice = CompletionChoice(index=at, text=delta.text, finish_reason=delta.finish_reason)
+            choice = texts[at].piece(delta)
+            if choice is not None:
                 yield JSONServerSentEvent(dumped(blank, [choice], include_usage=body.include_usage))
     if body.include_usage:
-        usage = Usage.of(_prompt_tokens(running, body.n), new_tokens)
+        usage = usage_of_all(running, new_tokens)
         yield JSONServerSentEvent(dumped(blank.model_copy(update={"usage": usage}), [], include_usage=True))
     yield DONE

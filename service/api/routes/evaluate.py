@@ -11,7 +11,6 @@ from service.api.disconnect import until_disconnect
 from service.api.errors import invalid
 from service.api.evaluations import Stop
 from service.api.generation import resolve
-from service.api.in_flight import Answering
 from service.api.keys import Principal
 from service.api.principal import Reader, Ready
 from service.api.request_id import access_record
@@ -32,7 +31,7 @@ async def evaluate(
     access_record(request.scope).model = ",".join(model or inference.model_name for model in body.models)
     stop = Stop()
     work = partial(_measured, inference, state, principal, body)
-    with state.lifecycle.in_flight.answering([Answering(tenant=principal.tenant, adapter=None, work=stop)]):
+    with state.lifecycle.in_flight.answering([stop]):
         results = await until_disconnect(request, state.evaluations.run(work, stop))
     return EvaluateReply(id=f"eval-{uuid.uuid4().hex}", results=results)
 

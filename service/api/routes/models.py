@@ -9,14 +9,15 @@ from service.api.generation import resolve
 from service.api.principal import Reader, Ready
 from service.api.schemas.models import Model, ModelList
 from service.api.state import ServerState, State
-from service.inference import Inference, Target
+from service.inference import Inference
+from service.target import Target
 
 router = APIRouter(prefix="/v1/models", tags=["openai"])
 
 
 @router.get("")
 def list_models(principal: Reader, inference: Ready, state: State) -> ModelList:
-    """The base, then every adapter whose newest version fits it."""
+    """The base, then every adapter whose newest version fits it, where adapters are served."""
     fitting = [
         Model(
             id=adapter.name,
@@ -26,7 +27,7 @@ def list_models(principal: Reader, inference: Ready, state: State) -> ModelList:
             max_model_len=inference.engine.context_tokens,
         )
         for adapter in state.registry.adapters(principal.tenant)
-        if adapter.latest.base_digest in (inference.base.digest, ASSUMED)
+        if state.settings.max_loras and adapter.latest.base_digest in (inference.base.digest, ASSUMED)
     ]
     return ModelList(data=[_base(inference, state), *fitting])
 

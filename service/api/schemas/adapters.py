@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from adapters.version import Adapter, Version
+from service.api.residency import Place, Places
 from service.api.schemas.evaluate import finite
 from service.api.schemas.schema import Reply, Schema
+from service.engine.residency import Placement
 
 Reason = Annotated[str, Field(max_length=500)]
 
@@ -45,10 +47,14 @@ class VersionReply(Reply):
     metrics: dict[str, float | None]
     lineage: dict[str, JsonValue]
     aliases: list[str]
+    residency: Placement
+    """The nearest place where it is: on the device, in host memory, or in the store only."""
+    pinned: bool
+    """Whether it was loaded to stay on the device."""
 
     @classmethod
-    def of(cls, version: Version) -> "VersionReply":
-        """Of a version."""
+    def of(cls, version: Version, place: Place) -> "VersionReply":
+        """Of a version and where it is."""
         return cls(
             id=str(version.reference),
             name=version.name,
@@ -63,7 +69,18 @@ class VersionReply(Reply):
             metrics={name: finite(value) for name, value in version.metrics.items()},
             lineage=dict(version.lineage),
             aliases=list(version.aliases),
+            residency=place.residency,
+            pinned=place.pinned,
         )
+
+
+class PlacedVersion(Reply):
+    """Where one version is."""
+
+    number: int
+    digest: str
+    residency: Placement
+    pinned: bool
 
 
 class AdapterReply(Reply):
@@ -76,17 +93,28 @@ class AdapterReply(Reply):
     num_versions: int
     latest: VersionReply
     """The newest ready version."""
+    versions: list[PlacedVersion]
+    """Newest first."""
     aliases: dict[str, int]
 
     @classmethod
-    def of(cls, adapter: Adapter) -> "AdapterReply":
-        """Of an adapter."""
+    def of(cls, adapter: Adapter, places: Places) -> "AdapterReply":
+        """Of an adapter and where its versions are."""
         return cls(
             id=adapter.name,
             name=adapter.name,
             created_at=adapter.created_at,
             num_versions=adapter.num_versions,
-            latest=VersionReply.of(adapter.latest),
+            latest=VersionReply.of(adapter.latest, places[adapter.latest]),
+            versions=[
+                PlacedVersion(
+                    number=version.number,
+                    digest=version.digest,
+                    residency=places[version].residency,
+                    pinned=places[version].pinned,
+                )
+                for version in adapter.versions
+            ],
             aliases=dict(adapter.aliases),
         )
 

@@ -1,14 +1,18 @@
 """`/v1/completions`."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
+from service.api.schemas.logprobs import CompletionLogprobs
 from service.api.schemas.openai import FinishReason, OpenAIRequest, Usage
+from service.api.schemas.sampling import NumLogprobs, TokenId
 from service.api.schemas.schema import MAX_PROMPTS, Reply, Text
+from service.engine.request import SamplingParams
 
-_TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
-_TokenIds = Annotated[list[_TokenId], Field(min_length=1, max_length=1 << 20)]
+_TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=1 << 20)]
 
 
 def _prompt_kind(value: Any) -> str | None:
@@ -37,6 +41,26 @@ class CompletionRequest(OpenAIRequest):
     """Prompts to be continued, with no template around them."""
 
     prompt: Prompt
+    max_tokens: Annotated[int, Field(ge=0, le=1 << 20)] | None = None
+    """0 goes with `echo`: the prompt is scored and nothing is generated."""
+    echo: bool = False
+    """Begin each text with its prompt; with `logprobs`, say how likely the prompt's tokens were too."""
+    logprobs: NumLogprobs | None = None
+    """Say how likely each token was, and so many of the likeliest at its place."""
+
+    @model_validator(mode="after")
+    def _check_max_tokens(self) -> "CompletionRequest":
+        if self.max_tokens == 0 and not self.echo:
+            raise PydanticCustomError("invalid_value", "0 goes with echo: true only", {"parameter": "max_tokens"})
+        return self
+
+    def params(self, default_temperature: float) -> SamplingParams:
+        """For the engine; `max_tokens` is not known yet."""
+        of_prompt = self.logprobs if self.echo else None
+        if self.max_tokens == 0 and of_prompt is None:
+            # The engine has to be asked for something.
+            of_prompt = 0
+        return replace(super().params(default_temperature), logprobs=self.logprobs, prompt_logprobs=of_prompt)
 
     @property
     def prompts(self) -> list[str | list[int]]:
@@ -54,7 +78,7 @@ class CompletionChoice(Reply):
     index: int
     """Prompt by prompt, then choice by choice."""
     text: str
-    logprobs: None = None
+    logprobs: CompletionLogprobs | None = None
     finish_reason: FinishReason | None
 
 

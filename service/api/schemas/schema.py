@@ -36,9 +36,10 @@ class Schema(BaseModel):
         Raises:
             PydanticCustomError: names the one that is not, and the nearest that is.
         """
+        names = [field.alias or name for name, field in cls.model_fields.items()]
         for key in data:
-            if key not in cls.model_fields:
-                nearest = get_close_matches(key, cls.model_fields, n=1, cutoff=0.5)
+            if key not in names:
+                nearest = get_close_matches(key, names, n=1, cutoff=0.5)
                 hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
                 raise PydanticCustomError(
                     "unknown_parameter", "there is no such parameter{hint}", {"parameter": shown(key), "hint": hint}

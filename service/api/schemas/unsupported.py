@@ -7,20 +7,13 @@ from pydantic_core import PydanticCustomError
 
 NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
     "audio": (None,),
-    "best_of": (None, 1),
     "echo": (None, False),
-    "frequency_penalty": (None, 0, 0.0),
     "function_call": (None, "none", "auto"),
     "functions": (None, []),
-    "logit_bias": (None, {}),
-    "logprobs": (None, False),
     "modalities": (None, ["text"]),
     "moderation": (None,),
     "prediction": (None,),
-    "presence_penalty": (None, 0, 0.0),
     "reasoning_effort": (None, "none"),
-    "repetition_penalty": (None, 1, 1.0),
-    "response_format": (None, {"type": "text"}),
     "store": (None, False),
     "suffix": (None, ""),
     "tool_choice": (None, "none", "auto"),
@@ -29,7 +22,15 @@ NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
     "verbosity": (None, "medium"),
     "web_search_options": (None,),
 }
-"""By name, the values that change nothing."""
+"""By name, the values that change nothing; routes that have such a parameter take it."""
+
+RENAMED: Mapping[str, str] = {
+    "guided_json": "structured_outputs.json",
+    "guided_regex": "structured_outputs.regex",
+    "guided_choice": "structured_outputs.choice",
+    "guided_grammar": "structured_outputs.grammar",
+}
+"""vLLM's former names, and what it calls them now."""
 
 WITHOUT_EFFECT = frozenset(
     {
@@ -43,6 +44,18 @@ WITHOUT_EFFECT = frozenset(
     }
 )
 """Parameters that change no answer anywhere, so that leaving them aside deceives nobody."""
+
+
+def refuse_renamed(data: Mapping[str, Any]) -> None:
+    """Names the present name of a parameter that is asked for by its former one.
+
+    Raises:
+        PydanticCustomError: there is such a parameter.
+    """
+    for key in RENAMED.keys() & data.keys():
+        raise PydanticCustomError(
+            "unknown_parameter", "this is now called {now}", {"parameter": key, "now": RENAMED[key]}
+        )
 
 
 def without_neutral(data: Mapping[str, Any], neutral: Mapping[str, Sequence[Any]]) -> dict[str, Any]:

@@ -39,6 +39,10 @@ class Gate:
         inference.base.model.register_forward_pre_hook(lambda *_: self.opened.wait(30) and None)
         return inference
 
+    def open_in(self, seconds: float) -> None:
+        """Opens from another thread, while this one waits for an answer."""
+        threading.Timer(seconds, self.opened.set).start()
+
 
 @dataclass(frozen=True)
 class Running:
@@ -146,7 +150,14 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Pa
     """`make_settings(**overrides)`: each with a home of its own."""
 
     def make(**overrides: Any) -> Settings:
-        values = {"base_model": str(tiny_base_folder), "device": "cpu", "shutdown_timeout": 5, "port": 0, **overrides}
+        values = {
+            "base_model": str(tiny_base_folder),
+            "device": "cpu",
+            "shutdown_timeout": 5,
+            "port": 0,
+            "kv_cache_memory_bytes": 4 << 20,
+            **overrides,
+        }
         return Settings(home=tmp_path_factory.mktemp("home"), **values)
 
     return make

@@ -13,6 +13,8 @@ ROUTES = {
     "/v1/chat/completions": b'{"model": "tiny", "max_tokens": 2, "messages": [{"role": "user", "content": %s}]}',
     "/evaluate": b'{"models": [null], "metrics": ["loss"], "cases": [{"prompt": %s, "completion": "x"}]}',
     "/v1/adapters/a/rollback": b'{"alias": %s}',
+    "/v1/load_lora_adapter": b'{"lora_name": %s}',
+    "/v1/unload_lora_adapter": b'{"lora_name": %s}',
 }
 
 VALUES = [
@@ -75,7 +77,33 @@ BODIES = [
     b'{"model": "a\\u0000", "prompt": "x"}',
     b'{"prompt": "x", "adapter": "a:99999999999999999999"}',
     b'{"prompt": "x", "adapter": "a:\xd9\xa1"}',
-    b'{"model": "tiny", "prompt": "x", "logit_bias": NaN}',
+    *(
+        b'{"model": "tiny", "prompt": "x", "max_tokens": 2, ' + parameter + b"}"
+        for parameter in (
+            b'"logit_bias": NaN',
+            b'"logit_bias": {"5": NaN}',
+            b'"logit_bias": {"\\ud800": 1}',
+            b'"logit_bias": {"' + b"9" * 5000 + b'": 1}',
+            b'"stop_token_ids": [99999999999999999999999]',
+            b'"repetition_penalty": 1e-320',
+            b'"repetition_penalty": 1e999',
+            b'"timeout": Infinity',
+            b'"response_format": NaN',
+            b'"response_format": {"type": "json_object", "json_schema": null}',
+            b'"structured_outputs": {"json": ' + b"[" * 900 + b"]" * 900 + b"}",
+            b'"structured_outputs": {"json": ' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}",
+            b'"structured_outputs": {"json": "{"}',
+            b'"structured_outputs": {"json": "\\ud800"}',
+            b'"structured_outputs": {"regex": "\\ud800"}',
+            b'"structured_outputs": {"regex": "\\u0000(((((((((a*)*)*)*)*)*)*)*)*)*"}',
+            b'"structured_outputs": {"regex": "' + b"(" * 5000 + b'"}',
+            b'"structured_outputs": {"grammar": "root ::= root"}',
+            b'"structured_outputs": {"grammar": "\\u0000"}',
+            b'"structured_outputs": {"choice": ["\\u0000"]}',
+            b'"merge": [{"adapter": "\\ud800", "weight": 1}]',
+            b'"merge": [{"adapter": "a", "weight": NaN}]',
+        )
+    ),
     b'{"model": "tiny", "prompt": "x", "max_tokens": 1, "metadata": {"a": NaN, "b": "\\ud800"}}',
     b'{"prompt": "x", "' + b"k" * 100_000 + b'": 1}',
     b"[" * 100_000,

@@ -14,6 +14,7 @@ import pytest
 from base.errors import UnknownBaseError
 from service.api.protocol import HeaderTimeoutProtocol
 from service.api.server import Server, listen, serve
+from service.engine.errors import EngineFailedError
 from service.errors import SettingsError
 from service.settings import Settings
 from storage.errors import StorageError
@@ -112,6 +113,39 @@ def test_a_stream_that_takes_too_long_gets_its_terminal_event(make_settings: Cal
         asking.join(60)
     assert "event: error" in received[0]
     assert "server_draining" in received[0]
+
+
+def test_an_engine_that_dies_ends_the_server_after_telling_every_client(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(make_settings())
+    received: list[str] = []
+    failures: list[BaseException] = []
+    body = {"prompt": "x", "max_tokens": 200, "ignore_eos": True, "stream": True}
+
+    def serve_until_dead() -> None:
+        try:
+            server.run_until_stopped()
+        except EngineFailedError as error:
+            failures.append(error)
+
+    def die(*_: object) -> None:
+        raise MemoryError
+
+    serving_thread = threading.Thread(target=serve_until_dead)
+    serving_thread.start()
+    wait_until(lambda: server.lifecycle.phase == "ready")
+    monkeypatch.setattr(server.lifecycle.inference().engine._loop, "step", die)
+    asking = threading.Thread(
+        target=lambda: received.append(httpx.post(f"{server.url}/generate", json=body, timeout=60).text)
+    )
+    asking.start()
+    asking.join(60)
+    serving_thread.join(30)
+    assert not serving_thread.is_alive()
+    assert "event: error" in received[0]
+    assert "engine_failed" in received[0]
+    assert len(failures) == 1
 
 
 def test_sigterm_ends_the_process_cleanly_and_logs_are_json(make_settings: Callable[..., Settings]) -> None:

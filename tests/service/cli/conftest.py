@@ -27,6 +27,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_base_folder: Path
     folder = tmp_path / "home"
     monkeypatch.setenv("LORAD_HOME", str(folder))
     monkeypatch.setenv("LORAD_BASE_MODEL", str(tiny_base_folder))
+    monkeypatch.setenv("LORAD_KV_CACHE_MEMORY_BYTES", str(4 << 20))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("LORAD_SERVER", raising=False)
     return folder

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from service.api.schemas.generate import Output
+from service.api.schemas.openai import Usage
+
 Run = Callable[..., Any]
 """Types a command; gives code, out and err."""
 
@@ -19,6 +22,9 @@ def test_base_and_adapter_answer_side_by_side(run: Run, make_adapter: Callable[.
         (0, None, None), (0, "support", "support:1"), (1, None, None), (1, "support", "support:1"),
     ]  # fmt: skip
     assert outputs[0]["text"] != outputs[1]["text"]
+    # A script reads the same whether a server answers or this process does.
+    assert set(outputs[0]) == set(Output.model_fields)
+    assert set(outputs[0]["usage"]) == set(Usage.model_fields)
 
 
 def test_evaluate_measures_each_model(run: Run, make_adapter: Callable[..., Path], rows: Path, tmp_path: Path) -> None:

@@ -1,3 +1,6 @@
+import json
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -6,18 +9,37 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from base.loader import LoadOptions, load
 from base.source import BaseSource
-from service.engine.batch import GenerationBatch
 from service.engine.engine import Engine
 from service.engine.metrics import EngineMetrics
-from service.engine.request import AdapterSource, EngineConfig, GenerationRequest, SamplingParams
+from service.engine.model.runner import ModelRunner, Work
+from service.engine.request import (
+    DEFAULT_TENANT,
+    AdapterSource,
+    AdapterUse,
+    EngineConfig,
+    GenerationRequest,
+    SamplingParams,
+)
 from service.engine.stream import TokenStream
 
 MAX_EXCUSED_GAP = 1e-3
 """Two logits closer than this may change places by the rounding of float32."""
+
+LINEAR = (
+    *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+    *("dense", "fc1", "fc2"),
+    *("qkv_proj", "gate_up_proj"),
+)
+"""Names of linear layers: of most families, of Phi's, of Phi 3's."""
+PARTIAL = (
+    *("layers.0.self_attn.q_proj", "layers.1.mlp.up_proj"),
+    *("layers.1.mlp.fc1", "layers.0.self_attn.qkv_proj", "layers.1.mlp.gate_up_proj"),
+)
 
 PROMPTS = (
     "hello",
@@ -119,11 +141,15 @@ def make_adapters(
             "rslora": {"rank": 8, "rslora": True},
             "dora": {"rank": 4, "dora": True},
             "patterns": {"rank": 4, "rank_pattern": {"q_proj": 8}, "alpha_pattern": {"down_proj": 2}},
-            "partial": {"rank": 4, "targets": ("layers.0.self_attn.q_proj", "layers.1.mlp.up_proj")},
+            "partial": {"rank": 4, "targets": PARTIAL},
         }
         home = tmp_path_factory.mktemp("adapters")
         return [
-            AdapterSource(f"sha256:{folder.name}-{name}", make_adapter(home / name, seed=seed, base=folder, **settings))
+            AdapterSource(
+                f"sha256:{folder.name}-{name}",
+                make_adapter(home / name, seed=seed, base=folder, **{"targets": LINEAR, **settings}),
+                name=name,
+            )
             for seed, (name, settings) in enumerate(kinds.items())
         ]
 
@@ -135,21 +161,67 @@ def adapters(make_adapters: Callable[[Path], list[AdapterSource]], tiny_base_fol
     return make_adapters(tiny_base_folder)
 
 
+@pytest.fixture(scope="session")
+def blends(
+    adapters: list[AdapterSource], tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[tuple[AdapterUse, ...], Path]]:
+    """Weighted sums of adapters, and folders of single adapters that are equal to them."""
+    chosen = (((0, 0.5),), ((1, 2.0),), ((0, 0.7), (1, 0.6)), ((2, 1.0), (5, -0.5)))
+    home = tmp_path_factory.mktemp("blends")
+    made = []
+    for number, parts in enumerate(chosen):
+        uses = tuple(AdapterUse(adapters[at], scale) for at, scale in parts)
+        made.append((uses, _save_blend(uses, home / str(number))))
+    return made
+
+
+def _save_blend(uses: Sequence[AdapterUse], home: Path) -> Path:
+    """The parts' A one above the other, their B side by side, scaled."""
+    home.mkdir()
+    configs = [json.loads((use.source.folder / "adapter_config.json").read_text()) for use in uses]
+    tensors = [load_file(use.source.folder / "adapter_model.safetensors") for use in uses]
+    blend: dict[str, torch.Tensor] = {}
+    for name in {name.removesuffix(".lora_A.weight") for each in tensors for name in each if "lora_A" in name}:
+        pairs = []
+        for use, config, part in zip(uses, configs, tensors, strict=True):
+            if (a := part.get(f"{name}.lora_A.weight")) is None:
+                other = next(each for each in tensors if f"{name}.lora_A.weight" in each)
+                a = torch.zeros(config["r"], other[f"{name}.lora_A.weight"].shape[1])
+                b = torch.zeros(len(other[f"{name}.lora_B.weight"]), config["r"])
+            else:
+                b = part[f"{name}.lora_B.weight"]
+            root = config["r"] ** 0.5 if config["use_rslora"] else config["r"]
+            pairs.append((a, b * (use.scale * config["lora_alpha"] / root)))
+        blend[f"{name}.lora_A.weight"] = torch.cat([a for a, _ in pairs])
+        blend[f"{name}.lora_B.weight"] = torch.cat([b for _, b in pairs], dim=1)
+    rank = sum(config["r"] for config in configs)
+    plain = {**configs[0], "r": rank, "lora_alpha": rank, "use_rslora": False}
+    (home / "adapter_config.json").write_text(json.dumps(plain))
+    save_file(blend, home / "adapter_model.safetensors")
+    return home
+
+
 @pytest.fixture
 def start_engine(tiny_base_folder: Path) -> Iterator[Callable[..., Engine]]:
-    """`start(folder=…, quantization=…, **config)`; every engine is checked and closed at the end."""
+    """`start(folder=…, quantization=…, on_death=…, **config)`; every engine is checked and closed at the end."""
     started: list[Engine] = []
 
-    def start(folder: Path | None = None, quantization: Any = "none", **config: Any) -> Engine:
+    def start(
+        folder: Path | None = None,
+        quantization: Any = "none",
+        on_death: Callable[[], None] = lambda: None,
+        **config: Any,
+    ) -> Engine:
         source = BaseSource("tiny", folder or tiny_base_folder)
         base = load(source, LoadOptions(device="cpu", quantization=quantization))
-        started.append(Engine(base, EngineConfig(**config), EngineMetrics("tiny")))
+        bounds = EngineConfig(**{"cache_bytes": 1 << 22, **config})
+        started.append(Engine(base, bounds, EngineMetrics("tiny"), on_death))
         return started[-1]
 
     yield start
     for engine in started:
         engine.close()
-        engine._residency.check_integrity()
+        engine._loop.check_integrity()
 
 
 @pytest.fixture
@@ -159,14 +231,27 @@ def engine(start_engine: Callable[..., Engine]) -> Engine:
 
 @pytest.fixture(scope="session")
 def make_request() -> Callable[..., GenerationRequest]:
-    """`request(prompt_ids, adapter=None, stop_ids=(), max_tokens=12, **sampling)`"""
+    """`request(prompt_ids, adapter=None, stop_ids=(), uses=(), tenant=…, timeout_seconds=60, **sampling)`
+
+    The timeout ends a test that would hang.
+    """
 
     def make(
-        prompt_ids: Sequence[int], adapter: AdapterSource | None = None, stop_ids: Sequence[int] = (), **sampling: Any
+        prompt_ids: Sequence[int],
+        adapter: AdapterSource | None = None,
+        stop_ids: Sequence[int] = (),
+        uses: Sequence[AdapterUse] = (),
+        tenant: str = DEFAULT_TENANT,
+        timeout_seconds: float | None = 60,
+        **sampling: Any,
     ) -> GenerationRequest:
-        params = SamplingParams(**{"max_tokens": 12, **sampling})
         return GenerationRequest(
-            prompt_ids=tuple(prompt_ids), params=params, stop_ids=frozenset(stop_ids), adapter=adapter
+            prompt_ids=tuple(prompt_ids),
+            params=SamplingParams(**{"max_tokens": 12, **sampling}),
+            stop_ids=frozenset(stop_ids),
+            adapters=tuple(uses) if adapter is None else (AdapterUse(adapter),),
+            tenant=tenant,
+            timeout_seconds=timeout_seconds,
         )
 
     return make
@@ -177,9 +262,9 @@ def submit_together() -> Callable[[Engine, Sequence[GenerationRequest]], list[To
     """Submits so that the engine finds all of them waiting, their adapters in memory: one batch if it takes so many."""
 
     def submit(engine: Engine, requests: Sequence[GenerationRequest]) -> list[TokenStream]:
-        for adapter in {request.adapter for request in requests} - {None}:
+        for adapters in {request.adapters for request in requests}:
             params = SamplingParams(max_tokens=1)
-            warm = GenerationRequest(prompt_ids=(5,), params=params, stop_ids=frozenset(), adapter=adapter)
+            warm = GenerationRequest(prompt_ids=(5,), params=params, stop_ids=frozenset(), adapters=adapters)
             engine.submit(warm).answer()
         with engine._changed:
             return [engine.submit(request) for request in requests]
@@ -187,15 +272,62 @@ def submit_together() -> Callable[[Engine, Sequence[GenerationRequest]], list[To
     return submit
 
 
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[[Callable[[], bool]], None]:
+    """`wait_until(holds)`: fails after 30 seconds."""
+
+    def wait(holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not holds():
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+
+    return wait
+
+
+class Steps:
+    """The steps of all engines of a test: seen, held up, or made to fail."""
+
+    def __init__(self) -> None:
+        self.counts: list[list[int]] = []
+        """Tokens of each sequence, step by step."""
+        self.begun = 0
+        self.num_faults = 0
+        """How many of the next steps fail."""
+        self._allowed = threading.Semaphore(0)
+        self._held = False
+
+    def hold(self) -> None:
+        """No step goes on until it is let through."""
+        self._held = True
+
+    def let(self, number: int) -> None:
+        """So many held steps go on."""
+        self._allowed.release(number)
+
+    def go(self) -> None:
+        """All go on."""
+        self._held = False
+        self.let(1)
+
+    def run(self, works: Sequence[Work]) -> None:
+        """What happens before a step."""
+        self.begun += 1
+        if self._held:
+            assert self._allowed.acquire(timeout=30)
+        self.counts.append([len(work.span.token_ids) for work in works])
+        if self.num_faults:
+            self.num_faults -= 1
+            raise RuntimeError("a defect")
+
+
 @pytest.fixture
-def batch_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the generation batches that ran."""
-    sizes: list[int] = []
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+    made, genuine = Steps(), ModelRunner.run
 
-    class Counted(GenerationBatch):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
-            sizes.append(len(arguments[3]))
+    def run(runner: ModelRunner, works: Sequence[Work]) -> torch.Tensor:
+        made.run(works)
+        return genuine(runner, works)
 
-    monkeypatch.setattr("service.engine.engine.GenerationBatch", Counted)
-    return sizes
+    monkeypatch.setattr(ModelRunner, "run", run)
+    return made

@@ -1,5 +1,7 @@
+"""The engine's face: what it refuses, how it begins and ends."""
+
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -7,55 +9,31 @@ from typing import Any
 import pytest
 import torch
 from prometheus_client import generate_latest
-from safetensors.torch import load_file, save_file
 
-from service.engine.batch import GenerationBatch
 from service.engine.engine import Engine
 from service.engine.errors import (
     AdapterLoadError,
     EngineClosedError,
-    EngineFailedError,
+    InvalidAdaptersError,
     InvalidPromptError,
     PromptTooLongError,
     QueueFullError,
+    TooManyPinsError,
 )
-from service.engine.request import AdapterSource, GenerationRequest, ScoreRequest
-from service.engine.stream import TokenStream
+from service.engine.request import AdapterSource, AdapterUse, GenerationRequest, ScoreRequest
 
 MakeRequest = Callable[..., GenerationRequest]
 Start = Callable[..., Engine]
-SubmitTogether = Callable[[Engine, Sequence[GenerationRequest]], list[TokenStream]]
+Check = Callable[..., bool]
 Prompts = list[tuple[int, ...]]
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Generation batches wait for it."""
-    opened = threading.Event()
-    genuine = GenerationBatch.run
-
-    def run(batch: GenerationBatch) -> None:
-        opened.wait(30)
-        genuine(batch)
-
-    monkeypatch.setattr(GenerationBatch, "run", run)
-    return opened
-
-
-def spoiled(adapter: AdapterSource, folder: Path, factor: float) -> AdapterSource:
-    """A copy whose weights are multiplied."""
-    folder.mkdir()
-    (folder / "adapter_config.json").write_bytes((adapter.folder / "adapter_config.json").read_bytes())
-    tensors = load_file(adapter.folder / "adapter_model.safetensors")
-    save_file({name: tensor * factor for name, tensor in tensors.items()}, folder / "adapter_model.safetensors")
-    return AdapterSource(f"sha256:{folder.name}", folder)
+WaitUntil = Callable[[Callable[[], bool]], None]
 
 
 def test_concurrent_requests_through_few_slots_get_what_a_serial_oracle_gives(
     start_engine: Start,
     adapters: list[AdapterSource],
     oracle: Any,
-    check_greedy: Callable[..., bool],
+    check_greedy: Check,
     make_request: MakeRequest,
     prompts: Prompts,
 ) -> None:
@@ -83,7 +61,7 @@ def test_an_adapter_that_cannot_be_loaded_fails_only_its_own_requests(
     engine: Engine,
     adapters: list[AdapterSource],
     oracle: Any,
-    check_greedy: Callable[..., bool],
+    check_greedy: Check,
     make_request: MakeRequest,
     prompts: Prompts,
     tmp_path: Path,
@@ -98,6 +76,15 @@ def test_an_adapter_that_cannot_be_loaded_fails_only_its_own_requests(
     assert engine.resident() == [adapters[0].digest]
 
 
+def test_a_merge_fails_with_the_one_of_its_adapters_that_cannot_be_loaded(
+    engine: Engine, adapters: list[AdapterSource], make_request: MakeRequest, tmp_path: Path
+) -> None:
+    uses = [AdapterUse(adapters[0]), AdapterUse(AdapterSource("sha256:missing", tmp_path / "missing"))]
+    with pytest.raises(AdapterLoadError, match="sha256:missing"):
+        engine.submit(make_request([5], uses=uses)).answer()
+    assert len(engine.submit(make_request([5], uses=[uses[0], AdapterUse(adapters[1])])).answer().token_ids) == 12
+
+
 def test_an_adapter_of_another_shape_is_refused_at_load(
     engine: Engine, make_request: MakeRequest, make_adapters: Callable[[Path], list[AdapterSource]], tmp_path: Path
 ) -> None:
@@ -109,30 +96,6 @@ def test_an_adapter_of_another_shape_is_refused_at_load(
     other = make_adapters(tmp_path / "other")
     with pytest.raises(AdapterLoadError, match=r"layers\.0.*has shape.*base tiny"):
         engine.submit(make_request([5], other[0])).answer()
-
-
-def test_an_adapter_whose_output_is_no_number_fails_only_its_own_rows(
-    engine: Engine,
-    adapters: list[AdapterSource],
-    oracle: Any,
-    check_greedy: Callable[..., bool],
-    make_request: MakeRequest,
-    prompts: Prompts,
-    batch_sizes: list[int],
-    tmp_path: Path,
-) -> None:
-    loud = spoiled(adapters[0], tmp_path / "loud", 1e30)
-    with engine._changed:
-        lease = engine._residency.lease(loud)
-        lease_of_good = engine._residency.lease(adapters[1])
-    _wait_until(lambda: not (lease.pending or lease_of_good.pending))
-    with engine._changed:
-        streams = [engine.submit(make_request(prompts[0], model)) for model in (None, loud, adapters[1])]
-    with pytest.raises(EngineFailedError, match="not a number"):
-        streams[1].answer()
-    check_greedy(streams[0].answer().token_ids, oracle.greedy(prompts[0], None, 12))
-    check_greedy(streams[2].answer().token_ids, oracle.greedy(prompts[0], adapters[1].folder, 12))
-    assert batch_sizes == [3]
 
 
 @pytest.mark.parametrize("prompt", [(), (-1,), (5, 340), (5, 10**9)])
@@ -153,112 +116,141 @@ def test_a_prompt_and_its_answer_must_fit_the_context(engine: Engine, make_reque
         engine.score([ScoreRequest(token_ids=(5,) * 257, start=1)])
 
 
-def test_a_full_queue_refuses_one_more(
-    start_engine: Start, make_request: MakeRequest, gate: threading.Event, batch_sizes: list[int]
+def test_the_context_is_no_longer_than_the_cache(start_engine: Start, make_request: MakeRequest) -> None:
+    engine = start_engine(page_tokens=8, cache_bytes=47 * 512)
+    assert engine.context_tokens == 40
+    with pytest.raises(PromptTooLongError):
+        engine.submit(make_request([5] * 30, max_tokens=11))
+    streams = [engine.submit(make_request([at] * 30, max_tokens=10)) for at in range(5)]
+    assert [len(stream.answer().token_ids) for stream in streams] == [10] * 5
+
+
+def test_adapters_that_cannot_act_together_are_refused(
+    start_engine: Start, make_request: MakeRequest, adapters: list[AdapterSource]
 ) -> None:
-    engine = start_engine(max_waiting=2)
+    engine = start_engine(max_loras=2)
+    plain, other, rslora, dora = (AdapterUse(source) for source in adapters[:4])
+    for uses, text in (
+        ([plain, plain], "named twice"),
+        ([plain, other, rslora], "3 adapters are asked for together.*holds 2"),
+        ([plain, dora], "DoRA"),
+        ([AdapterUse(dora.source, 0.5)], "DoRA"),
+    ):
+        with pytest.raises(InvalidAdaptersError, match=text):
+            engine.submit(make_request([5], uses=uses))
+        with pytest.raises(InvalidAdaptersError, match=text):
+            engine.score([ScoreRequest(token_ids=(5, 6), start=1, adapters=tuple(uses))])
+    with pytest.raises(InvalidAdaptersError, match="max_loras is 0"):
+        start_engine(max_loras=0).submit(make_request([5], adapters[0]))
+
+
+def test_requests_are_queued_together_or_not_at_all(
+    start_engine: Start, make_request: MakeRequest, adapters: list[AdapterSource], steps: Any
+) -> None:
+    engine = start_engine(max_waiting=3)
+    with pytest.raises(InvalidPromptError):
+        engine.submit_all([make_request([5], adapters[0]), make_request([])])
+    with pytest.raises(QueueFullError):
+        engine.submit_all([make_request([5], adapters[0])] * 4)
+    before = len(steps.counts)
+    assert len(engine.submit(make_request([5])).answer().token_ids) == 12
+    assert len(steps.counts) == before + 12
+    assert engine.resident() == []
+
+
+def test_a_full_queue_refuses_one_more(
+    start_engine: Start, make_request: MakeRequest, steps: Any, wait_until: WaitUntil
+) -> None:
+    engine = start_engine(max_waiting=2, max_num_seqs=1)
+    steps.hold()
+    begun = steps.begun
     first = engine.submit(make_request([5]))
-    _wait_until(lambda: bool(batch_sizes))
+    wait_until(lambda: steps.begun > begun)
     waiting = [engine.submit(make_request([5])) for _ in range(2)]
     with pytest.raises(QueueFullError, match="2 requests are waiting") as caught:
         engine.submit(make_request([5]))
     assert caught.value.retry_after_seconds > 0
     with pytest.raises(QueueFullError):
         engine.score([ScoreRequest(token_ids=(5, 6), start=1)])
-    gate.set()
+    steps.go()
     assert [stream.answer().finish_reason for stream in (first, *waiting)] == ["length"] * 3
 
 
-def test_closing_ends_the_batch_under_way_and_fails_what_waits(
-    start_engine: Start,
-    make_request: MakeRequest,
-    gate: threading.Event,
-    batch_sizes: list[int],
-    adapters: list[AdapterSource],
+def test_closing_fails_what_runs_and_what_waits(
+    start_engine: Start, make_request: MakeRequest, steps: Any, wait_until: WaitUntil, adapters: list[AdapterSource]
 ) -> None:
-    engine = start_engine(max_num_seqs=1)
-    running = engine.submit(make_request([5]))
-    _wait_until(lambda: bool(batch_sizes))
+    died: list[bool] = []
+    engine = start_engine(max_num_seqs=1, on_death=lambda: died.append(True))
+    steps.hold()
+    begun = steps.begun
+    running = engine.submit(make_request([5], max_tokens=200))
+    wait_until(lambda: steps.begun > begun)
     waiting = [engine.submit(make_request([5], model)) for model in (None, adapters[0])]
     (scored,) = engine.score([ScoreRequest(token_ids=(5, 6), start=1)])
     closing = threading.Thread(target=engine.close)
     closing.start()
-    _wait_until(lambda: not engine.alive)
-    gate.set()
+    wait_until(lambda: not engine.alive)
+    steps.go()
     closing.join()
-    assert len(running.answer().token_ids) == 12
-    for stream in waiting:
+    for stream in (running, *waiting):
         with pytest.raises(EngineClosedError):
             stream.answer()
     with pytest.raises(EngineClosedError):
         scored.result(timeout=10)
-    with pytest.raises(EngineClosedError):
-        engine.submit(make_request([5]))
-
-
-def test_a_cancelled_row_ends_and_its_neighbours_go_on(
-    engine: Engine,
-    adapters: list[AdapterSource],
-    oracle: Any,
-    check_greedy: Callable[..., bool],
-    make_request: MakeRequest,
-    submit_together: SubmitTogether,
-    prompts: Prompts,
-) -> None:
-    left, right = submit_together(
-        engine, [make_request(prompts[0], max_tokens=200), make_request(prompts[1], adapters[3], max_tokens=30)]
-    )
-    deltas = []
-    for delta in left:
-        deltas.append(delta)
-        left.cancel()
-    assert deltas[-1].finish_reason == "cancelled"
-    assert len(deltas) < 200
-    check_greedy(right.answer().token_ids, oracle.greedy(prompts[1], adapters[3].folder, 30))
+    for refused in (lambda: engine.submit(make_request([5])), lambda: engine.pin(adapters[0])):
+        with pytest.raises(EngineClosedError):
+            refused()
+    assert not died
+    assert engine._loop._pages.usage == 0
 
 
 def test_a_request_cancelled_while_it_waits_is_not_run(
-    start_engine: Start,
-    make_request: MakeRequest,
-    gate: threading.Event,
-    batch_sizes: list[int],
-    adapters: list[AdapterSource],
+    start_engine: Start, make_request: MakeRequest, steps: Any, wait_until: WaitUntil, adapters: list[AdapterSource]
 ) -> None:
     engine = start_engine(max_num_seqs=1)
+    steps.hold()
+    begun = steps.begun
     running = engine.submit(make_request([5]))
-    _wait_until(lambda: bool(batch_sizes))
-    waiting = engine.submit(make_request([5], adapters[0]))
+    wait_until(lambda: steps.begun > begun)
+    waiting = engine.submit(make_request([5] * 7, adapters[0]))
     waiting.cancel()
-    gate.set()
+    steps.go()
     answer = waiting.answer()
     assert (answer.finish_reason, answer.token_ids, answer.text) == ("cancelled", (), "")
     running.answer()
-    assert batch_sizes == [1]
+    assert [7] not in steps.counts
 
 
-def test_a_fault_inside_a_batch_fails_it_and_no_other(
-    engine: Engine, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_pinned_adapter_outlives_the_traffic_of_others(
+    start_engine: Start, make_request: MakeRequest, adapters: list[AdapterSource], prompts: Prompts
 ) -> None:
-    def fail(_: GenerationBatch) -> None:
-        raise RuntimeError("a defect")
+    engine = start_engine(max_loras=2, max_cpu_loras=3)
+    engine.pin(adapters[0]).result(10)
+    for source in adapters[1:5]:
+        engine.submit(make_request(prompts[0], source, max_tokens=2)).answer()
+    assert engine.pinned() == [adapters[0].digest]
+    assert [engine.placement(source.digest) for source in adapters[:5]] == ["device", "store", "host", "host", "device"]
+    with pytest.raises(TooManyPinsError):
+        engine.pin(adapters[1])
+    assert engine.unpin(adapters[0].digest)
+    for source in adapters[1:3]:
+        engine.submit(make_request(prompts[0], source, max_tokens=2)).answer()
+    assert engine.placement(adapters[0].digest) != "device"
 
-    with monkeypatch.context() as patched:
-        patched.setattr(GenerationBatch, "run", fail)
-        with pytest.raises(EngineFailedError):
-            engine.submit(make_request([5])).answer()
-    assert "a defect" in caplog.text
-    assert engine.alive
-    assert len(engine.submit(make_request([5])).answer().token_ids) == 12
 
-
-def test_a_batch_holds_no_more_than_its_bounds(
-    start_engine: Start, make_request: MakeRequest, submit_together: SubmitTogether, batch_sizes: list[int]
+def test_a_merge_for_which_pins_leave_no_room_is_told_so(
+    start_engine: Start, make_request: MakeRequest, adapters: list[AdapterSource], prompts: Prompts
 ) -> None:
-    engine = start_engine(max_num_seqs=3, max_num_batched_tokens=40)
-    requests = [make_request([5] * length, max_tokens=1) for length in (1, 1, 1, 1, 18, 18, 18, 100)]
-    for stream in submit_together(engine, requests):
-        stream.answer()
-    assert batch_sizes == [3, 2, 2, 1]
+    engine = start_engine(max_loras=2)
+    engine.pin(adapters[0]).result(10)
+    both = [AdapterUse(adapters[1]), AdapterUse(adapters[2])]
+    refused = engine.submit(make_request(prompts[0], uses=both))
+    alone = engine.submit(make_request(prompts[0], adapters[1]))
+    with pytest.raises(AdapterLoadError, match="1 are pinned"):
+        refused.answer()
+    assert len(alone.answer().token_ids) == 12
+    with_pinned = [AdapterUse(adapters[0]), AdapterUse(adapters[2])]
+    assert len(engine.submit(make_request(prompts[0], uses=with_pinned)).answer().token_ids) == 12
 
 
 def test_requests_are_counted_under_vllms_names(engine: Engine, make_request: MakeRequest) -> None:
@@ -268,11 +260,3 @@ def test_requests_are_counted_under_vllms_names(engine: Engine, make_request: Ma
     assert 'vllm:generation_tokens_total{model_name="tiny"} 4.0' in text
     assert 'vllm:request_success_total{finished_reason="length",model_name="tiny"} 1.0' in text
     assert 'vllm:num_requests_waiting{model_name="tiny"} 0.0' in text
-
-
-def _wait_until(holds: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if holds():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError

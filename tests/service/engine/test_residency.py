@@ -9,28 +9,59 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from service.engine.errors import AdapterLoadError
-from service.engine.layers import LayerWeights
+from service.engine.loading import LoadedAdapter
+from service.engine.lora.fold import FoldedAdapter
+from service.engine.lora.slots import Slot
+from service.engine.metrics import EngineMetrics
 from service.engine.request import AdapterSource
-from service.engine.residency import Layers, Lease, Residency
+from service.engine.residency import Lease, Limits, Residency
+from service.engine.verification import Expectation
 
-A, B, C, BAD = (AdapterSource(name, Path(name)) for name in ("a", "b", "c", "bad"))
+A, B, C, D, BAD = (AdapterSource(name, Path(name)) for name in ("a", "b", "c", "d", "bad"))
 FAR = 3600.0
+WaitUntil = Callable[[Callable[[], bool]], None]
 
 
-def load(source: AdapterSource) -> Layers:
+class Places:
+    """As many slots as there are; each remembers nothing."""
+
+    def __init__(self, number: int) -> None:
+        self.free_indices = list(range(number))
+        self.broken = False
+
+    def write(self, adapter: FoldedAdapter) -> Slot:
+        if self.broken:
+            raise MemoryError
+        return Slot(adapter.rank, self.free_indices.pop(), frozenset(), dora=False)
+
+    def free(self, slot: Slot) -> None:
+        assert slot.index not in self.free_indices
+        self.free_indices.append(slot.index)
+
+
+def load(source: AdapterSource) -> LoadedAdapter:
     if source == BAD:
         raise AdapterLoadError("bad")
-    return {source.digest: LayerWeights(None, None, None)}  # type: ignore[arg-type]
+    return LoadedAdapter(FoldedAdapter(8, {}), Expectation(None, identity=True))
+
+
+Make = Callable[..., Residency]
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Residency]]:
+def make() -> Iterator[Make]:
     made: list[Residency] = []
 
     def make_one(
-        capacity: int, patience_seconds: float = FAR, loader: Callable[[AdapterSource], Layers] = load
+        device: int,
+        patience_seconds: float = FAR,
+        loader: Callable[[AdapterSource], LoadedAdapter] = load,
+        host: int = 8,
+        places: Places | None = None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> Residency:
-        made.append(Residency(loader, capacity, lambda: None, patience_seconds))
+        limits = Limits(device=device, host=host, patience_seconds=patience_seconds)
+        made.append(Residency(loader, places or Places(device), limits, on_change, EngineMetrics("tiny")))
         return made[-1]
 
     yield make_one
@@ -53,22 +84,27 @@ def still_pending(lease: Lease) -> bool:
     return lease.pending
 
 
-def test_an_adapter_is_loaded_once_for_many(make: Callable[..., Residency]) -> None:
+def counted(residency: Residency, name: str) -> float | None:
+    return residency._metrics.registry.get_sample_value(name, {"model_name": "tiny"})
+
+
+def test_an_adapter_is_loaded_once_for_many(make: Make) -> None:
     residency = make(2)
     leases = [settled(residency.lease(A)) for _ in range(3)]
-    assert all(lease.layers is leases[0].layers for lease in leases)
+    assert all(lease.slot is leases[0].slot for lease in leases)
     assert residency._state.loads == 1
 
 
-def test_the_least_recently_used_idle_one_makes_room(make: Callable[..., Residency]) -> None:
+def test_the_least_recently_used_idle_one_makes_room(make: Make) -> None:
     residency = make(2)
     for source in (A, B, A):
         residency.release(settled(residency.lease(source)))
     settled(residency.lease(C))
     assert residency.resident() == ["a", "c"]
+    assert counted(residency, "lorad:adapter_evictions_total") == 1
 
 
-def test_what_is_leased_is_never_evicted(make: Callable[..., Residency]) -> None:
+def test_what_is_leased_is_never_evicted(make: Make) -> None:
     residency = make(1)
     first = settled(residency.lease(A))
     second = residency.lease(B)
@@ -79,7 +115,25 @@ def test_what_is_leased_is_never_evicted(make: Callable[..., Residency]) -> None
     assert residency.resident() == ["b"]
 
 
-def test_a_failed_load_tells_all_who_wait_and_leaves_the_rest(make: Callable[..., Residency]) -> None:
+def test_what_was_evicted_comes_back_without_reading_while_the_host_keeps_it(make: Make) -> None:
+    read: list[str] = []
+
+    def counting(source: AdapterSource) -> LoadedAdapter:
+        read.append(source.digest)
+        return load(source)
+
+    residency = make(1, loader=counting, host=2)
+    for source in (A, B, A, C, A, B):
+        residency.release(settled(residency.lease(source)))
+    # A was used when C came, so B had to go.
+    assert read == ["a", "b", "c", "b"]
+    assert [residency.placement(name) for name in "abc"] == ["host", "device", "store"]
+    gauge = residency._metrics.registry.get_sample_value
+    assert gauge("lorad:adapters_resident", {"model_name": "tiny", "tier": "device"}) == 1
+    assert gauge("lorad:adapters_resident", {"model_name": "tiny", "tier": "host"}) == 2
+
+
+def test_a_failed_load_tells_all_who_wait_and_leaves_the_rest(make: Make) -> None:
     residency = make(2)
     residency.release(settled(residency.lease(A)))
     leases = [settled(residency.lease(BAD)) for _ in range(2)]
@@ -87,10 +141,11 @@ def test_a_failed_load_tells_all_who_wait_and_leaves_the_rest(make: Callable[...
     for lease in leases:
         residency.release(lease)
     assert residency.resident() == ["a"]
+    assert counted(residency, "lorad:adapter_loads_total") == 1
 
 
-def test_the_loader_outlives_a_defect(make: Callable[..., Residency], caplog: pytest.LogCaptureFixture) -> None:
-    def defective(source: AdapterSource) -> Layers:
+def test_the_loader_outlives_a_defect(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    def defective(source: AdapterSource) -> LoadedAdapter:
         if source == BAD:
             raise ZeroDivisionError
         return load(source)
@@ -100,10 +155,20 @@ def test_the_loader_outlives_a_defect(make: Callable[..., Residency], caplog: py
     assert error is not None
     assert "ZeroDivisionError" in str(error)
     assert "could not be loaded" in caplog.text
-    assert settled(residency.lease(A)).layers is not None
+    assert settled(residency.lease(A)).slot is not None
 
 
-def test_a_claim_can_be_given_back_before_it_is_granted(make: Callable[..., Residency]) -> None:
+def test_the_loader_outlives_a_device_that_takes_nothing(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    places = Places(2)
+    residency = make(2, places=places)
+    places.broken = True
+    assert "MemoryError" in str(settled(residency.lease(A)).error)
+    places.broken = False
+    assert settled(residency.lease(A)).slot is not None
+    assert "could not be loaded" in caplog.text
+
+
+def test_a_claim_can_be_given_back_before_it_is_granted(make: Make) -> None:
     residency = make(1)
     first = settled(residency.lease(A))
     second = residency.lease(B)
@@ -113,7 +178,7 @@ def test_a_claim_can_be_given_back_before_it_is_granted(make: Callable[..., Resi
     assert residency.resident() == ["a"]
 
 
-def test_unceasing_requests_for_one_do_not_keep_another_waiting_for_ever(make: Callable[..., Residency]) -> None:
+def test_unceasing_requests_for_one_do_not_keep_another_waiting_for_ever(make: Make) -> None:
     residency = make(1, patience_seconds=0)
     running = settled(residency.lease(A))
     waiting = residency.lease(B)
@@ -123,31 +188,97 @@ def test_unceasing_requests_for_one_do_not_keep_another_waiting_for_ever(make: C
     settled(waiting)
     assert all(lease.pending for lease in queue)
     residency.release(waiting)
-    assert all(settled(lease).layers is not None for lease in queue)
+    assert all(settled(lease).slot is not None for lease in queue)
 
 
-def test_nobody_is_held_up_while_patience_lasts(make: Callable[..., Residency]) -> None:
+def test_nobody_is_held_up_while_patience_lasts(make: Make) -> None:
     residency = make(1)
     settled(residency.lease(A))
     residency.lease(B)
     assert not residency.lease(A).pending
 
 
-def test_a_drained_adapter_is_lent_again_when_nobody_waits_any_more(make: Callable[..., Residency]) -> None:
+def test_a_holder_can_share_what_is_being_drained(make: Make) -> None:
     residency = make(1, patience_seconds=0)
+    held = settled(residency.lease(A))
+    waiting = residency.lease(B)
+    assert residency.lease(A).pending
+    beside = residency.lease_beside(held)
+    assert beside.slot == held.slot
+    residency.release(held)
+    assert still_pending(waiting)
+    residency.release(beside)
+    settled(waiting)
+
+
+def test_a_drained_adapter_is_lent_again_when_nobody_waits_any_more(make: Make) -> None:
+    changes: list[None] = []
+    residency = make(1, patience_seconds=0, on_change=lambda: changes.append(None))
     settled(residency.lease(A))
     waiting = residency.lease(B)
     held_up = residency.lease(A)
     assert held_up.pending
+    before = len(changes)
     residency.release(waiting)
-    assert held_up.layers is not None
+    assert held_up.slot is not None
+    assert len(changes) > before
     assert residency._state.loads == 1
 
 
-def test_a_load_blocks_no_one_who_has_an_adapter(make: Callable[..., Residency]) -> None:
+def test_what_is_pinned_is_not_drained(make: Make) -> None:
+    residency = make(2, patience_seconds=0)
+    settled(residency.lease(A, pinned=True))
+    other = settled(residency.lease(B))
+    waiting = residency.lease(C)
+    assert not residency.lease(A).pending
+    assert residency.lease(B).pending
+    residency.release(other)
+    settled(waiting)
+
+
+def test_adapters_wanted_together_are_granted_together_or_not_at_all(make: Make) -> None:
+    residency = make(2)
+    busy = settled(residency.lease(A))
+    settled(residency.lease(B))
+    both = residency.lease_together([A, C])
+    assert still_pending(both[0])
+    assert both[1].pending
+    residency.release(busy)
+    # Granted would mean that it holds A and waits for C.
+    assert residency._state.resident["a"].num_leases == 0
+    assert residency._state.resident["b"].num_leases == 1
+
+
+def test_two_that_want_more_than_there_is_room_for_get_it_one_after_the_other(make: Make) -> None:
+    residency = make(2)
+    held = settled(residency.lease(A))
+    other = settled(residency.lease(B))
+    claims = [residency.lease_together(pair) for pair in ([C, D], [A, BAD], [A, C], [B, D])]
+    residency.release(other)
+    residency.release(held)
+    for at in (0, 2, 3):
+        assert all(settled(lease).slot is not None for lease in claims[at])
+        residency.check_integrity()
+        for lease in claims[at]:
+            residency.release(lease)
+    assert all(settled(lease).error is not None for lease in claims[1])
+
+
+def test_what_pins_leave_no_room_for_fails_alone(make: Make) -> None:
+    residency = make(2)
+    settled(residency.lease(A, pinned=True))
+    together, alone = residency.lease_together([B, C]), residency.lease(B)
+    assert "1 are pinned" in str(settled(together[0]).error)
+    assert together[1].error is not None
+    assert settled(alone).slot is not None
+    residency.release(alone)
+    assert settled(residency.lease_together([A, C])[1]).slot is not None
+
+
+def test_a_load_blocks_no_one_who_has_an_adapter(make: Make) -> None:
     opened = threading.Event()
 
-    def slow(source: AdapterSource) -> Layers:
+    def slow(source: AdapterSource) -> LoadedAdapter:
         assert source != B or opened.wait(10)
         return load(source)
 
@@ -164,43 +295,61 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.residency = Residency(load, 2, lambda: None, patience_seconds=0)
-        self.leases: list[Lease] = []
+        limits = Limits(device=2, host=3, patience_seconds=0)
+        self.residency = Residency(load, Places(2), limits, lambda: None, EngineMetrics("tiny"))
+        self.claims: list[tuple[Lease, ...]] = []
 
-    @rule(name=st.sampled_from("abcde"))
-    def claim(self, name: str) -> None:
-        self.leases.append(self.residency.lease(AdapterSource(name, Path(name))))
+    @rule(names=st.lists(st.sampled_from("abcde"), min_size=1, max_size=2, unique=True))
+    def claim(self, names: list[str]) -> None:
+        sources = [AdapterSource(name, Path(name)) for name in names]
+        self.claims.append(self.residency.lease_together(sources))
 
-    @rule()
-    def claim_a_bad_one(self) -> None:
-        self.leases.append(self.residency.lease(BAD))
+    @rule(good=st.sampled_from([(), (A,)]))
+    def claim_a_bad_one(self, good: tuple[AdapterSource, ...]) -> None:
+        self.claims.append(self.residency.lease_together([*good, BAD]))
 
-    @precondition(lambda self: self.leases)
+    @precondition(lambda self: self.claims)
     @rule(data=st.data())
     def give_back(self, data: st.DataObject) -> None:
-        self.residency.release(self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1))))
+        self.release(self.claims[data.draw(st.integers(0, len(self.claims) - 1))])
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def share(self, data: st.DataObject) -> None:
+        lease = self.claims[data.draw(st.integers(0, len(self.claims) - 1))][0]
+        if lease.slot is not None:
+            self.claims.append((self.residency.lease_beside(lease),))
+
+    def release(self, claim: tuple[Lease, ...]) -> None:
+        self.claims.remove(claim)
+        for lease in claim:
+            self.residency.release(lease)
 
     @invariant()
     def bounds_hold(self) -> None:
         self.residency.check_integrity()
-        held = {lease.source.digest for lease in self.leases if lease.layers is not None}
+        held = {lease.source.digest for claim in self.claims for lease in claim if lease.slot is not None}
         assert held <= set(self.residency.resident())
 
     @invariant()
     def counts_are_those_of_the_leases(self) -> None:
         with self.residency._changed:
+            granted = [lease for claim in self.claims for lease in claim if lease.slot is not None]
             for digest, entry in self.residency._state.resident.items():
-                granted = [lease for lease in self.leases if lease.source.digest == digest and lease.layers is not None]
-                assert entry.num_leases == len(granted)
+                assert entry.num_leases == sum(lease.source.digest == digest for lease in granted)
+
+    @invariant()
+    def a_claim_is_granted_whole(self) -> None:
+        with self.residency._changed:
+            assert all(len({lease.slot is None for lease in claim}) == 1 for claim in self.claims)
 
     def teardown(self) -> None:
         # Served one after the other, everybody gets what he claimed or an error.
         deadline = time.monotonic() + 10
-        while self.leases:
-            for lease in [lease for lease in self.leases if not lease.pending]:
-                assert (lease.error is not None) == (lease.source == BAD)
-                self.leases.remove(lease)
-                self.residency.release(lease)
+        while self.claims:
+            for claim in [claim for claim in self.claims if not claim[0].pending]:
+                assert (claim[0].error is not None) == any(lease.source == BAD for lease in claim)
+                self.release(claim)
             assert time.monotonic() < deadline
         self.residency.close()
 

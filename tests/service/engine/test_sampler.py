@@ -8,7 +8,7 @@ import pytest
 from evaluation.sampler import GenerateRequest, ScoreGroup
 from service.engine.engine import Engine
 from service.engine.errors import PromptTooLongError
-from service.engine.request import AdapterSource
+from service.engine.request import AdapterSource, AdapterUse
 from service.engine.sampler import EngineSampler, Route
 
 Prompts = list[tuple[int, ...]]
@@ -16,7 +16,11 @@ Prompts = list[tuple[int, ...]]
 
 @pytest.fixture
 def sampler(engine: Engine, adapters: list[AdapterSource]) -> EngineSampler:
-    routes = {None: Route(None, frozenset()), "tuned": Route(adapters[1], frozenset())}
+    routes = {
+        None: Route((), frozenset()),
+        "tuned": Route((AdapterUse(adapters[1]),), frozenset()),
+        "half": Route((AdapterUse(adapters[1], 0.5),), frozenset(), "acme"),
+    }
     return EngineSampler(engine, lambda model: routes[model])
 
 
@@ -50,10 +54,21 @@ def test_scores_come_in_the_order_of_the_groups(sampler: EngineSampler, oracle: 
     assert scored[2].continuations[1].logprobs[0] == pytest.approx(expected.item(), abs=1e-4)
 
 
+def test_a_route_carries_scale_and_tenant(sampler: EngineSampler, prompts: Prompts) -> None:
+    groups = [
+        ScoreGroup(model=model, context_ids=prompts[4], continuations=((7, 8),)) for model in (None, "tuned", "half")
+    ]
+    found = {round(sum(group.continuations[0].logprobs), 4) for group in sampler.score(groups)}
+    assert len(found) == 3
+    requests = [GenerateRequest(model="half", prompt_ids=prompts[4], max_tokens=8)] * 2
+    first, second = sampler.generate(requests)
+    assert first.token_ids == second.token_ids
+
+
 def test_more_sequences_than_may_wait_at_once_are_scored_in_turn(
     start_engine: Callable[..., Engine], prompts: Prompts
 ) -> None:
-    sampler = EngineSampler(start_engine(max_waiting=8), lambda _: Route(None, frozenset()))
+    sampler = EngineSampler(start_engine(max_waiting=8), lambda _: Route((), frozenset()))
     groups = [ScoreGroup(model=None, context_ids=prompts[0], continuations=((7,),) * 30)]
     assert len(sampler.score(groups)[0].continuations) == 30
     requests = [GenerateRequest(model=None, prompt_ids=prompts[0], max_tokens=2)] * 30

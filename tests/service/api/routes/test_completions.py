@@ -23,7 +23,7 @@ def test_no_template_is_applied(client: TestClient) -> None:
     ).json()["outputs"]
     answer = complete(client, prompt="hello")
     assert texts(answer) == [output["text"]]
-    assert answer["usage"] == output["usage"]
+    assert answer["usage"]["total_tokens"] == output["usage"]["total_tokens"]
 
 
 def test_every_form_of_prompt_means_the_same(client: TestClient, shared: Any) -> None:
@@ -55,7 +55,7 @@ def test_a_stream_of_several_prompts_tells_them_apart(client: TestClient) -> Non
     whole = complete(client, model="b", prompt=["hello", "the ticket"])
     assert lines[-1] == "[DONE]"
     assert streamed == texts(whole)
-    assert chunks[-1]["usage"] == whole["usage"]
+    assert chunks[-1]["usage"]["total_tokens"] == whole["usage"]["total_tokens"]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_prompt_that_is_none_is_refused(client: TestClient, prompt: Any, param
     assert (response.status_code, error["param"], error["code"]) == (400, param, code), error
 
 
-@pytest.mark.parametrize(("name", "value"), [("echo", True), ("suffix", "x"), ("logprobs", 3), ("best_of", 4)])
+@pytest.mark.parametrize(("name", "value"), [("suffix", "x"), ("best_of", 4), ("top_logprobs", 3)])
 def test_what_is_not_built_is_refused_by_name(client: TestClient, name: str, value: Any) -> None:
     response = client.post("/v1/completions", json={"model": "tiny", "prompt": "x", name: value})
     assert (response.status_code, response.json()["error"]["param"]) == (400, name)

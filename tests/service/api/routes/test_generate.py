@@ -53,7 +53,11 @@ def test_an_alias_means_the_version_it_points_to(client: TestClient) -> None:
 
 def test_messages_are_what_a_prompt_is_in_one_user_turn(client: TestClient) -> None:
     messages = [{"role": "user", "content": [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]}]
-    assert generate(client, messages=messages)["outputs"] == generate(client, prompt="hello")["outputs"]
+    [by_messages], [by_prompt] = (
+        generate(client, **body)["outputs"] for body in ({"messages": messages}, {"prompt": "hello"})
+    )
+    assert by_messages["text"] == by_prompt["text"]
+    assert by_messages["usage"]["prompt_tokens"] == by_prompt["usage"]["prompt_tokens"]
 
 
 def test_template_none_continues_the_text_as_it_is(client: TestClient) -> None:
@@ -89,7 +93,8 @@ def test_a_seed_repeats_an_answer(client: TestClient) -> None:
     body = {"prompt": "hello", "temperature": 1.5, "max_tokens": 20, "ignore_eos": True}
     first, second = generate(client, seed=7, **body), generate(client, seed=7, **body)
     other = generate(client, seed=8, **body)
-    assert first["outputs"] == second["outputs"] != other["outputs"]
+    texts = [each["outputs"][0]["text"] for each in (first, second, other)]
+    assert texts[0] == texts[1] != texts[2]
 
 
 def test_the_answer_ends_before_a_stop_string(client: TestClient) -> None:
@@ -101,8 +106,8 @@ def test_the_answer_ends_before_a_stop_string(client: TestClient) -> None:
 
 
 def test_a_tiny_temperature_harms_nobody(client: TestClient) -> None:
-    cold = generate(client, prompt="hello", temperature=1e-300)["outputs"]
-    assert cold == generate(client, prompt="hello", temperature=0)["outputs"]
+    [cold], [frozen] = (generate(client, prompt="hello", temperature=value)["outputs"] for value in (1e-300, 0))
+    assert cold["text"] == frozen["text"]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +157,28 @@ def test_an_unknown_parameter_is_told_the_nearest_one(client: TestClient) -> Non
 
 def test_nulls_mean_the_defaults(client: TestClient) -> None:
     nulls = dict.fromkeys(["seed", "stop", "temperature", "min_tokens", "adapters", "messages", "template"])
-    assert generate(client, prompt="hello", **nulls)["outputs"] == generate(client, prompt="hello")["outputs"]
+    [bare], [plain] = (generate(client, prompt="hello", **body)["outputs"] for body in (nulls, {}))
+    assert bare["text"] == plain["text"]
+
+
+def test_choices_of_one_prompt_are_numbered(client: TestClient) -> None:
+    body = {"prompt": PROMPTS, "adapters": [None, "b"], "n": 2, "temperature": 1.5, "seed": 3}
+    outputs = generate(client, **body)["outputs"]
+    assert [(each["prompt_index"], each["adapter"], each["choice_index"]) for each in outputs] == [
+        (prompt, adapter, choice) for prompt in (0, 1) for adapter in (None, "b") for choice in (0, 1)
+    ]
+    assert len({each["text"] for each in outputs}) == 8
+
+
+def test_logprobs_come_with_each_output(client: TestClient) -> None:
+    [output] = generate(client, prompt="hello", logprobs=2, ignore_eos=True)["outputs"]
+    assert len(output["logprobs"]) == 8
+    assert {len(each["top_logprobs"]) for each in output["logprobs"]} == {2}
+    response = client.post(
+        "/generate", json={"prompt": "hello", "logprobs": 2, "ignore_eos": True, "max_tokens": 8, "stream": True}
+    )
+    streamed = [each for name, data in events_of(response.text) if name == "delta" for each in data["logprobs"]]
+    assert streamed == output["logprobs"]
 
 
 def test_a_prompt_beyond_the_context_is_told_both_counts(client: TestClient) -> None:

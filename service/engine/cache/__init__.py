@@ -1,0 +1,1 @@
+"""The key-value cache: which pages belong to whom, and the tensors behind them."""

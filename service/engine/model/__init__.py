@@ -1,0 +1,1 @@
+"""Running the base: one forward pass over the tokens of many sequences."""

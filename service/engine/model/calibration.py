@@ -1,0 +1,89 @@
+"""A short measurement at start: how many threads, and which product, are fastest for this base on this machine."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from base.int8 import Int8Linear
+from service.engine.model.products import create_product
+
+_log = logging.getLogger(__name__)
+
+_ROWS = 16
+"""Tokens of a typical step."""
+_REPEATS = 15
+_GAIN = 0.95
+"""More threads, or a copy of the weights in another layout, must be worth it."""
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What was found fastest."""
+
+    num_threads: int
+    """Of the engine's thread; on CUDA it hardly matters."""
+    packed: bool
+    """oneDNN's layout of plain float32 weights."""
+
+
+def calibrate(model: nn.Module) -> Kernels:
+    """Times the largest linear layer of `model`, which takes a fraction of a second."""
+    before = torch.get_num_threads()
+    layer = _largest_linear(model)
+    if layer is None or next(layer.buffers(), next(layer.parameters(), torch.empty(0))).is_cuda:
+        return Kernels(before, packed=False)
+    candidates = [Kernels(threads, packed) for threads in _thread_counts(before) for packed in _packings(layer)]
+    try:
+        seconds = {kernels: _time(layer, kernels) for kernels in candidates}
+    finally:
+        torch.set_num_threads(before)
+    best = candidates[0]
+    for kernels in candidates[1:]:
+        if seconds[kernels] < _GAIN * seconds[best]:
+            best = kernels
+    for kernels in candidates:
+        _log.info(
+            "kernels: %d threads, %s: %.0f us for %d tokens%s",
+            kernels.num_threads,
+            "oneDNN layout" if kernels.packed else "plain layout",
+            seconds[kernels] * 1e6,
+            _ROWS,
+            " (chosen)" if kernels == best else "",
+        )
+    return best
+
+
+def _largest_linear(model: nn.Module) -> nn.Module | None:
+    linears = [module for module in model.modules() if type(module) in (nn.Linear, Int8Linear)]
+    # The head is as large as a vocabulary, and the layers in between run once for each of them.
+    inner = [module for module in linears if module is not model.get_output_embeddings()]  # type: ignore[operator]
+    return max(inner, key=lambda module: module.in_features * module.out_features, default=None)  # type: ignore[operator]
+
+
+def _thread_counts(most: int) -> list[int]:
+    return sorted({1, *(1 << bits for bits in range(most.bit_length()) if 1 << bits <= most), most})
+
+
+def _packings(layer: nn.Module) -> tuple[bool, ...]:
+    plain = type(layer) is nn.Linear and layer.weight.dtype == torch.float32
+    return (False, True) if plain and torch.backends.mkldnn.is_available() else (False,)
+
+
+@torch.inference_mode()
+def _time(layer: nn.Module, kernels: Kernels) -> float:
+    torch.set_num_threads(kernels.num_threads)
+    product = create_product([layer], packed=kernels.packed)
+    dtype = layer.weight.dtype if type(layer) is nn.Linear else torch.float32
+    x = torch.randn(_ROWS, int(layer.in_features), dtype=dtype)  # type: ignore[arg-type]
+    product(x)
+    return min(_seconds(lambda: product(x)) for _ in range(_REPEATS))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

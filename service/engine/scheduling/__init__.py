@@ -1,0 +1,1 @@
+"""Who runs next: the waiting requests, the running ones, and each step's share of tokens."""

@@ -1,0 +1,68 @@
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from base.loader import LoadOptions, load
+from base.source import BaseSource
+from service.engine.model.calibration import Kernels, _largest_linear, _thread_counts, calibrate
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def model(folder: Path, **options: Any) -> Any:
+    return load(BaseSource("tiny", folder), LoadOptions(device="cpu", **options)).model
+
+
+@pytest.mark.parametrize(
+    ("options", "layouts"),
+    [
+        ({}, {True, False}),
+        ({"dtype": "bfloat16"}, {False}),
+        ({"quantization": "int8"}, {False}),
+        ({"quantization": "int8", "dtype": "bfloat16"}, {False}),
+    ],
+    ids=str,
+)
+def test_what_is_tried_fits_the_weights_and_is_logged(
+    options: dict[str, Any], layouts: set[bool], tiny_base_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        chosen = calibrate(model(tiny_base_folder, **options))
+    assert chosen.num_threads in (1, 2)
+    assert chosen.packed in layouts
+    lines = [record.getMessage() for record in caplog.records if record.name.endswith("calibration")]
+    assert len(lines) == 2 * len(layouts)
+    (line,) = [line for line in lines if line.endswith("(chosen)")]
+    assert line.startswith(f"kernels: {chosen.num_threads} threads, {'oneDNN' if chosen.packed else 'plain'} layout:")
+
+
+def test_threads_are_left_as_they_were(tiny_base_folder: Path) -> None:
+    calibrate(model(tiny_base_folder))
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("quantization", ["nf4"])
+def test_where_no_layer_can_be_timed_nothing_changes(quantization: str, tiny_base_folder: Path) -> None:
+    assert calibrate(model(tiny_base_folder, quantization=quantization)) == Kernels(2, packed=False)
+
+
+@pytest.mark.parametrize("quantization", ["none", "int8"])
+def test_the_head_is_not_the_layer_that_is_timed(quantization: str, tiny_base_folder: Path) -> None:
+    loaded = model(tiny_base_folder, quantization=quantization)
+    layers = [module for name, module in loaded.named_modules() if name.endswith(("gate_proj", "up_proj", "down_proj"))]
+    assert _largest_linear(loaded) in layers
+
+
+@pytest.mark.parametrize(("most", "counts"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
+def test_thread_counts_are_powers_of_two_and_the_most(most: int, counts: list[int]) -> None:
+    assert _thread_counts(most) == counts
