@@ -61,7 +61,14 @@ class LoadedBase:
     @property
     def context_tokens(self) -> int:
         """The longest sequence, prompt and completion together, in tokens."""
-        return int(self.model.config.max_position_embeddings)
+        config = self.model.config.get_text_config()
+        most = int(config.max_position_embeddings)
+        rope = getattr(config, "rope_parameters", None) or {}
+        if rope.get("rope_type") == "longrope":
+            # Past the original length transformers rotates all positions of a pass by other factors, so that one long
+            # sequence would change its neighbours'.
+            return min(most, int(rope.get("original_max_position_embeddings", most)))
+        return most
 
     @property
     def num_parameters(self) -> int:

@@ -26,7 +26,7 @@ from typing import TypeVar
 import psutil
 from peers import cold, prefill, rotation, throughput
 from peers.llamacpp import LlamaCpp
-from peers.lorad import LABELS, Lorad, LoradOptions
+from peers.lorad import KERNEL_CHOICE, LABELS, Lorad, LoradOptions
 from peers.peft import Peft
 from peers.registry import Registry
 from peers.report import Report
@@ -170,6 +170,8 @@ def _start(side: Side, folder: Path, stack: ExitStack) -> None:
         if hasattr(side, "child"):
             stack.callback(side.child.stop)
             _say(shlex.join(side.child.command))
+            for line in side.child.log_lines(KERNEL_CHOICE):
+                _say(f"{side.name}: {line}")
 
 
 def _values(reports: Sequence[Report]) -> dict[str, object]:

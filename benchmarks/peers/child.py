@@ -50,6 +50,10 @@ class Child:
         if self.process.poll() is not None:
             raise self.failure(f"ended with status {self.process.returncode}")
 
+    def log_lines(self, marker: str) -> list[str]:
+        """Lines it has printed that hold the marker."""
+        return [line for line in self._log.read_text(errors="replace").splitlines() if marker in line]
+
     def failure(self, reason: str) -> ChildFailedError:
         """The error that tells why, with the end of the log."""
         tail = self._log.read_text(errors="replace")[-_LOG_CHARS:]

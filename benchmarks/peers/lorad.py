@@ -15,6 +15,9 @@ from peers.side import MODES, NUM_ADAPTERS
 LABELS = {"none": "fp32", "int8": "int8", "nf4": "nf4"}
 """How a quantization is called in a side's name."""
 
+KERNEL_CHOICE = "(chosen)"
+"""What lorad's log says of threads and kernels, measured at start: two servers are alike only if they chose alike."""
+
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _UPLOAD_SECONDS = 120
 

@@ -205,6 +205,8 @@ class Engine:
             self._changed.notify()
 
     def _run(self) -> None:
+        # Asked first, because a thread's first look sets its number to the last one that any thread set.
+        torch.get_num_threads()
         torch.set_num_threads(self._runner.kernels.num_threads)
         try:
             while self._wait():

@@ -1,9 +1,10 @@
 """Adapters that stay in their slots without a request, because the operator said so."""
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 
-from service.engine.errors import EngineError, TooManyPinsError
+from service.engine.errors import AdapterLoadError, EngineError, TooManyPinsError
 from service.engine.request import AdapterSource
 from service.engine.residency import Lease, Residency
 
@@ -41,16 +42,16 @@ class Pins:
         return future
 
     def unpin(self, digest: str) -> bool:
-        """Lets an adapter go when others need the room; whether it was pinned. A pin under way is cancelled."""
+        """Lets an adapter go when others need the room; whether it was pinned. A pin under way fails."""
         with self._lock:
             lease = self._leases.pop(digest, None)
             given_up = [future for future, waiting in self._waiting if waiting is lease]
             self._waiting = [pair for pair in self._waiting if pair[1] is not lease]
-        if lease is not None:
-            self._residency.release(lease)
-        for future in given_up:
-            future.cancel()
-        return lease is not None
+        if lease is None:
+            return False
+        self._residency.release(lease)
+        _fail(given_up, AdapterLoadError(f"adapter {lease.source.label} was unpinned before it had been loaded"))
+        return True
 
     def pinned(self) -> list[str]:
         """Digests."""
@@ -77,6 +78,10 @@ class Pins:
         """Answers all that still wait: nothing will be loaded any more."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
-        for future, _ in waiting:
-            if future.set_running_or_notify_cancel():
-                future.set_exception(error)
+        _fail([future for future, _ in waiting], error)
+
+
+def _fail(futures: Sequence["Future[None]"], error: EngineError) -> None:
+    for future in futures:
+        if future.set_running_or_notify_cancel():
+            future.set_exception(error)

@@ -189,6 +189,8 @@ class Residency:
 
     def _run(self) -> None:
         # Its copies run beside the engine's products: one thread, so that it does not take all cores from them.
+        # Asked first, because a thread's first look sets its number to the last one that any thread set.
+        torch.get_num_threads()
         torch.set_num_threads(1)
         while (source := self._next()) is not None:
             start = time.perf_counter()

@@ -116,7 +116,6 @@ class DeviceGroups:
         if list(spans) == self._spans:
             # While decoding most steps are like the one before.
             return
-        self._spans = list(spans)
         if self._copied is not None:
             # The last step's copy may still read the pinned memory.
             self._copied.synchronize()
@@ -129,6 +128,7 @@ class DeviceGroups:
         self._device.copy_(self._host, non_blocking=True)
         if self._copied is not None:
             self._copied.record()
+        self._spans = list(spans)
         if not self._static_grid:
             self.num_tiles, self.num_row_tiles = plan.tiles.shape[0], plan.row_tiles.shape[0]
 

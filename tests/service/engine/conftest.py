@@ -15,7 +15,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from base.loader import LoadOptions, load
 from base.source import BaseSource
 from service.engine.engine import Engine
+from service.engine.lora.device_groups import ROW_TILE_FIELDS, DeviceGroups
+from service.engine.lora.slots import Stack
 from service.engine.metrics import EngineMetrics
+from service.engine.model.acceleration import Acceleration
+from service.engine.model.recording import Recorded
 from service.engine.model.runner import ModelRunner, Work
 from service.engine.request import (
     DEFAULT_TENANT,
@@ -298,7 +302,8 @@ class Steps:
         self._held = False
 
     def hold(self) -> None:
-        """No step goes on until it is let through."""
+        """No step that begins from now on goes on until it is let through."""
+        self._allowed = threading.Semaphore(0)
         self._held = True
 
     def let(self, number: int) -> None:
@@ -331,3 +336,53 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
 
     monkeypatch.setattr(ModelRunner, "run", run)
     return made
+
+
+@pytest.fixture(scope="session")
+def torch_acceleration() -> Acceleration:
+    """What a GPU would do, in torch: kernels that read the step's tensors only, and passes that are run once more."""
+    return Acceleration(_add_changes, _decode, _record)
+
+
+def _add_changes(x_TI: torch.Tensor, out_TO: torch.Tensor, stack: Stack, entries: DeviceGroups) -> None:
+    num_parts = stack.ranks_SN.shape[1]
+    out_TPF = out_TO.unflatten(1, (len(stack.parts_P), -1))
+    for first, count, num_slots, *slots in entries.row_tiles_LF.tolist():
+        assert len(slots) == entries.row_tiles_LF.shape[1] - ROW_TILE_FIELDS
+        rows = entries.rows_N[first : first + count]
+        for nth, slot in enumerate(slots[:num_slots]):
+            scales = entries.entry_scales_E[entries.row_entries_KN[nth, first : first + count]]
+            low_TNR = (x_TI[rows] @ stack.a_SIR[slot]).unflatten(1, (num_parts, -1))
+            is_active_NR = torch.arange(low_TNR.shape[2]) < stack.ranks_SN[slot][:, None]
+            low_TPR = low_TNR.where(is_active_NR, 0)[:, stack.parts_P] * scales[:, None, None]
+            out_TPF[rows] += torch.einsum("tpr,prf->tpf", low_TPR, stack.b_SPRF[slot])
+
+
+def _decode(
+    q_BHD: torch.Tensor,
+    cache_S2KD: torch.Tensor,
+    tables_BP: torch.Tensor,
+    lengths_B: torch.Tensor,
+    scale: float,
+    page_tokens: int,
+    window: int | None = None,
+) -> torch.Tensor:
+    out_BHD = torch.zeros(q_BHD.shape)
+    for row, length in enumerate(lengths_B.tolist()):
+        first = 0 if window is None else max(0, length - window)
+        pages = tables_BP[row].tolist()
+        seen = [pages[at // page_tokens] * page_tokens + at % page_tokens for at in range(first, length)]
+        k_NHD, v_NHD = cache_S2KD[seen].repeat_interleave(q_BHD.shape[1] // cache_S2KD.shape[2], dim=2).unbind(1)
+        if seen:
+            weights_HN = (torch.einsum("hd,nhd->hn", q_BHD[row], k_NHD) * scale).softmax(1)
+            out_BHD[row] = torch.einsum("hn,nhd->hd", weights_HN, v_NHD)
+    return out_BHD
+
+
+def _record(work: Callable[[], torch.Tensor]) -> Recorded:
+    logits_BV = work()
+
+    def replay() -> None:
+        logits_BV.copy_(work())
+
+    return Recorded(replay, logits_BV)

@@ -1,13 +1,17 @@
 """What the sampling parameters of one request do, in the engine."""
 
+import json
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from transformers import PreTrainedTokenizerBase
 
 from service.engine.engine import Engine
-from service.engine.request import AdapterSource, GenerationRequest
+from service.engine.errors import InvalidGrammarError
+from service.engine.request import AdapterSource, GenerationRequest, Grammar
 from service.engine.stream import TokenStream
 
 MakeRequest = Callable[..., GenerationRequest]
@@ -91,3 +95,77 @@ def test_a_seed_gives_the_same_text_whatever_else_is_in_the_batch(
     assert twice == [alone, alone]
     other_seed = make_request(prompts[0], adapters[1], temperature=0.8, seed=8, max_tokens=20)
     assert engine.submit(other_seed).answer().token_ids != alone
+
+
+def test_a_callers_end_tokens_end_the_answer_and_are_part_of_it(
+    engine: Engine, make_request: MakeRequest, prompt: tuple[int, ...], greedy: tuple[int, ...]
+) -> None:
+    end = greedy[5]
+    for ignore_eos in (False, True):
+        request = make_request(prompt, stop_token_ids=frozenset({end}), ignore_eos=ignore_eos, max_tokens=24)
+        answer = engine.submit(request).answer()
+        assert (answer.token_ids, answer.finish_reason) == (greedy[: greedy.index(end) + 1], "stop")
+
+
+def test_random_answers_without_a_seed_differ_and_with_seeds_are_their_own(
+    engine: Engine, make_request: MakeRequest, prompt: tuple[int, ...]
+) -> None:
+    request = make_request(prompt, temperature=1.0, max_tokens=16)
+    texts = [stream.answer().text for stream in engine.submit_all([request] * 4)]
+    assert len(set(texts)) == 4
+    seeded = [replace(request, params=replace(request.params, seed=seed)) for seed in (1, 2, 1)]
+    first, second, again = (stream.answer().token_ids for stream in engine.submit_all(seeded))
+    assert first == again != second
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"sure": {"type": "boolean"}, "team": {"enum": ["support", "sales"]}},
+    "required": ["sure", "team"],
+    "additionalProperties": False,
+}
+
+
+def test_an_answer_under_a_grammar_ends_and_is_valid_beside_others(
+    start_engine: Callable[..., Engine],
+    adapters: list[AdapterSource],
+    make_request: MakeRequest,
+    prompt: tuple[int, ...],
+    greedy: tuple[int, ...],
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    engine, schema = start_engine(), Grammar("json_schema", json.dumps(SCHEMA))
+    values = {"grammar": schema, "max_tokens": 120, "stop_ids": [tokenizer.eos_token_id]}
+    constrained = [
+        engine.submit(make_request(prompt, model, temperature=temperature, **values))
+        for model in (None, adapters[0])
+        for temperature in (0.0, 1.5)
+    ]
+    free = engine.submit(make_request(prompt, max_tokens=24))
+    broken = engine.submit(make_request(prompt, grammar=Grammar("regex", "(")))
+    for stream in constrained:
+        answer = stream.answer()
+        assert answer.finish_reason == "stop"
+        found = json.loads(answer.text)
+        assert set(found) == {"sure", "team"}
+        assert found["team"] in ("support", "sales")
+    assert free.answer().token_ids == greedy
+    with pytest.raises(InvalidGrammarError):
+        broken.answer()
+    chosen = Grammar("choice", json.dumps(["left", "right"]))
+    assert engine.submit(make_request(prompt, grammar=chosen)).answer().text in ("left", "right")
+
+
+def test_a_grammar_survives_preemption_and_min_tokens_and_ignored_ends(
+    start_engine: Callable[..., Engine], make_request: MakeRequest, prompts: list[tuple[int, ...]]
+) -> None:
+    engine = start_engine(page_tokens=4, cache_bytes=80 * 512, prefix_caching=False)
+    pairs = Grammar("regex", "(ab|cd|xy){15}")
+    requests = [
+        make_request(prompts[at], grammar=pairs, max_tokens=60, min_tokens=10, ignore_eos=True) for at in (0, 1, 5)
+    ]
+    for stream in engine.submit_all(requests):
+        answer = stream.answer()
+        assert answer.finish_reason == "stop"
+        assert re.fullmatch("(ab|cd|xy){15}", answer.text)
+    assert engine._loop._scheduler.num_preemptions > 0

@@ -110,7 +110,7 @@ def test_a_beginning_that_was_computed_is_not_computed_again(
     assert (first.cached_tokens, again.cached_tokens) == (0, (len(prompt) - 1) // 4 * 4)
     assert steps.counts[0] == [len(prompt) - again.cached_tokens]
     assert again.token_ids == first.token_ids
-    other = prompt[:18] + (7, 8, 9)
+    other = (*prompt[:18], 7, 8, 9)
     answer = engine.submit(make_request(other)).answer()
     assert answer.cached_tokens == 16
     check_greedy(answer.token_ids, oracle.greedy(other, None, 12))
@@ -354,8 +354,12 @@ def test_merges_that_share_few_slots_do_not_wait_for_each_other_for_ever(
     engine.submit(make_request([5], adapters[0])).answer()
     slow = engine.submit(make_request([5], adapters[4], max_tokens=200))
     # The second has one of its adapters at once, and would keep it from the first.
-    first = engine.submit(make_request([5], uses=[AdapterUse(adapters[1]), AdapterUse(adapters[2])], timeout_seconds=20))
-    second = engine.submit(make_request([5], uses=[AdapterUse(adapters[0]), AdapterUse(cold.source)], timeout_seconds=20))
+    first = engine.submit(
+        make_request([5], uses=[AdapterUse(adapters[1]), AdapterUse(adapters[2])], timeout_seconds=20)
+    )
+    second = engine.submit(
+        make_request([5], uses=[AdapterUse(adapters[0]), AdapterUse(cold.source)], timeout_seconds=20)
+    )
     cold.arrived.set()
     assert len(slow.answer().token_ids) == 200
     assert [len(stream.answer().token_ids) for stream in (first, second)] == [12, 12]
@@ -412,9 +416,15 @@ def test_what_is_no_number_stays_nowhere_in_the_cache(
     steps.go()
     assert begun.answer().finish_reason == "cancelled"
     assert is_clean(engine)
+    del steps.counts[:]
+    steps.hold()
+    failing = engine.submit(make_request([6] * 60, loud))
+    steps.let(2)
+    wait_until(lambda: len(steps.counts) == 2)
     steps.num_faults = 1
-    with pytest.raises(EngineFailedError):
-        engine.submit(make_request([5] * 30, loud)).answer()
+    steps.go()
+    with pytest.raises(EngineFailedError, match="server's log"):
+        failing.answer()
     assert is_clean(engine)
 
 
@@ -462,7 +472,7 @@ def test_three_failing_steps_in_a_row_end_the_engine_and_everybody_is_told(
     start_engine: Start, make_request: MakeRequest, steps: Any, adapters: list[AdapterSource], cold: Cold
 ) -> None:
     died: list[bool] = []
-    engine = start_engine(max_num_seqs=1, on_death=lambda: died.append(engine.alive))
+    engine: Engine = start_engine(max_num_seqs=1, on_death=lambda: died.append(engine.alive))
     engine.pin(adapters[0]).result(10)
     late = engine.pin(cold.source)
     steps.num_faults = 100

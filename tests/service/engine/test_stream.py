@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from service.engine.errors import EngineFailedError
-from service.engine.request import Delta
+from service.engine.request import Delta, TokenLogprob
 from service.engine.stream import TokenStream
 
 DELTAS = [Delta("he", (1,)), Delta("", (2,)), Delta("llo", (3,)), Delta("!", (4,), "stop")]
@@ -90,3 +90,48 @@ def test_a_closed_loop_does_not_stop_the_engine() -> None:
     # As if the engine were about to wake the reader while its loop closes.
     stream._wake = asyncio.run(read_a_while())
     stream.put(DELTAS[0])
+
+
+def test_an_answer_holds_the_logprobs_of_all_deltas() -> None:
+    stream = TokenStream(3)
+    stream.cached_tokens = 2
+    found = [TokenLogprob(token, -float(token)) for token in range(4)]
+    stream.put(Delta("a", (2,), None, (found[2],), (found[0], found[1])))
+    stream.put(Delta("b", (3,), "length", (found[3],)))
+    answer = stream.answer()
+    assert (answer.prompt_logprobs, answer.logprobs) == (tuple(found[:2]), tuple(found[2:]))
+    assert answer.cached_tokens == 2
+
+
+def test_a_whole_answer_wakes_its_event_loop_once() -> None:
+    async def read() -> tuple[str, int]:
+        wakes: list[None] = []
+        stream = TokenStream(1)
+        answering = asyncio.ensure_future(stream.answer_async())
+        await asyncio.sleep(0.01)
+        genuine = stream._wake
+
+        def wake() -> None:
+            wakes.append(None)
+            genuine()
+
+        stream._wake = wake
+        for delta in DELTAS:
+            stream.put(delta)
+        return (await answering).text, len(wakes)
+
+    assert asyncio.run(asyncio.wait_for(read(), 10)) == ("hello!", 1)
+
+
+def test_an_error_wakes_an_event_loop_too() -> None:
+    async def read() -> None:
+        stream = TokenStream(1)
+        timer = threading.Timer(0.05, stream.put, [EngineFailedError("broken")])
+        timer.start()
+        try:
+            await stream.answer_async()
+        finally:
+            timer.join()
+
+    with pytest.raises(EngineFailedError):
+        asyncio.run(asyncio.wait_for(read(), 10))

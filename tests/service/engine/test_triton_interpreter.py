@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-KERNEL_TESTS = (HERE / "lora" / "test_triton_kernels.py", HERE / "model" / "test_triton_attention.py")
+KERNEL_TESTS = (
+    HERE / "lora" / "test_triton_kernels.py",
+    HERE / "lora" / "test_triton_routing.py",
+    HERE / "model" / "test_triton_attention.py",
+    HERE / "model" / "test_acceleration.py",
+)
 
 
 @pytest.mark.slow

@@ -210,3 +210,21 @@ def test_an_adapter_without_numbers_passes_the_check_and_fails_its_requests(
         with pytest.raises(EngineFailedError, match="not a number"):
             engine.submit(make_request([5], copied)).answer()
     assert all(bool(layer.isfinite().all()) for layer in engine._runner.cache.layers)
+
+
+def test_a_check_leaves_nothing_in_the_cache_that_is_no_number(
+    engine: Engine,
+    copied: AdapterSource,
+    make_request: MakeRequest,
+    steps: Any,
+    wait_until: Callable[[Callable[[], bool]], None],
+) -> None:
+    change(copied, lambda _, tensor: tensor * 1e30)
+    steps.hold()
+    gone = engine.submit(make_request([5], copied))
+    wait_until(lambda: steps.begun == 1)
+    gone.cancel()
+    steps.go()
+    assert gone.answer().finish_reason == "cancelled"
+    assert len(steps.counts) == 1
+    assert all(bool(layer.isfinite().all()) for layer in engine._runner.cache.layers)
