@@ -142,6 +142,7 @@ def _gap_table(server: Lorad, plan: Cold, phases: Sequence[Gaps]) -> Table:
         ["short requests of resident adapters: p99, ms", spread(quiet), ""],
         ["short requests of cold adapters: p99, ms", spread(loading), ""],
         ["ratio", spread(ratios, "{:.2f}"), GAP_TO_REACH],
+        ["CPU that others took, % of all", spread([phase.others_share * 100 for phase in phases], "{:.0f}"), ""],
     ]
     heading = f"{server.name}: time between tokens of {plan.num_streams} streams, 1 load in {plan.poke_seconds:g} s"
     return Table([heading, "median (range) over rounds", "to reach"], rows)

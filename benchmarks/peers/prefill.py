@@ -91,8 +91,9 @@ async def _sample(server: HttpServer, plan: Prefill, turn: int) -> Sample:
 
 def _table(samples: dict[str, list[Sample]]) -> Table:
     headings = ["median (range)", "first token, s", "gap before", "gap during", "p99 during", "p99 / median during"]
+    headings += ["p99 during / median before", "CPU that others took, %"]
     rows = [[name, *_cells(own)] for name, own in samples.items() if own]
-    return Table([*headings, "p99 during / median before"], [*rows, ["to reach", "", "", "", "", TO_REACH, ""]])
+    return Table(headings, [*rows, ["to reach", "", "", "", "", TO_REACH, "", ""]])
 
 
 def _cells(samples: Sequence[Sample]) -> list[str]:
@@ -103,4 +104,5 @@ def _cells(samples: Sequence[Sample]) -> list[str]:
         milliseconds(quantile([gap for sample in samples for gap in sample.during], 0.99)),
         spread([sample.during_ratio for sample in samples], "{:.2f}"),
         spread([sample.against_before for sample in samples], "{:.2f}"),
+        spread([sample.others_share * 100 for sample in samples], "{:.0f}"),
     ]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from peers.side import MODES, NUM_ADAPTERS, Ask
 
-_FIRST = 1000
-"""Four digits each: SmolLM2 has a token for a digit, so all prompts are equally long."""
+_FIRST = 100_000
+"""Six digits each: SmolLM2 has a token for a digit, so all prompts are equally long."""
 _TOKEN_IDS = range(1000, 40_000)
 
 
@@ -21,9 +21,9 @@ def stories() -> Iterator[str]:
     return (story(_FIRST + number) for number in itertools.count())
 
 
-def asks(mode: str, turn: int, num_requests: int) -> list[Ask]:
-    """The requests of a batch: the same for every side, others in each turn and mode."""
-    first = _FIRST + (turn * len(MODES) + MODES.index(mode)) * num_requests
+def asks(mode: str, batch: int, num_requests: int) -> list[Ask]:
+    """The requests of the batch of this number: the same for every side, others in each batch and mode."""
+    first = _FIRST + (batch * len(MODES) + MODES.index(mode)) * num_requests
     return [Ask(story(first + index), adapter_of(mode, index)) for index in range(num_requests)]
 
 

@@ -96,6 +96,7 @@ def _report(server: Lorad, num_adapters: int, plan: Rotation, samples: Sequence[
         ["8 resident adapters, tok/s", spread(resident), ""],
         [f"{num_adapters} adapters by zipf({plan.zipf:g}), tok/s", spread(rotation), ""],
         ["ratio", spread(ratios, "{:.2f}"), TO_REACH],
+        ["CPU that others took, % of all", spread([sample.others_share * 100 for sample in samples], "{:.0f}"), ""],
     ]
     table = Table([server.name, "median (range)", "to reach"], rows)
     data = {"plan": asdict(plan), "side": server.name, "samples": [asdict(sample) for sample in samples]}

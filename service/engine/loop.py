@@ -56,6 +56,8 @@ class EngineLoop:
         self._scheduler = Scheduler(self._pages, limits, self._ready, self._pace)
         self._failures = 0
         self._num_preemptions = 0
+        self._next_look = 0.0
+        self._waiting_adapters: list[str] = []
 
     @property
     def num_waiting(self) -> int:
@@ -81,8 +83,8 @@ class EngineLoop:
 
     def step(self) -> None:
         """Ends what is over, computes the next tokens, and hands them out."""
-        self._drop_ended()
-        self._check_adapters()
+        self._end_running()
+        self._look_at_waiting()
         parts = self._scheduler.plan()
         if abandoned := self._scheduler.take_abandoned():
             self._runner.scrub(abandoned)
@@ -215,7 +217,8 @@ class EngineLoop:
             return True
         if not all(self._verifier.sound(lease.source.digest) for lease in run.leases):
             return False
-        return run.grammar is None or run.grammar.done()
+        # One that cannot be compiled may turn out so after this step's look at what is over.
+        return run.grammar is None or (run.grammar.done() and run.grammar.exception() is None)
 
     def _to_check(self, run: Run) -> bool:
         return any(lease.slot is not None and self._verifier.wanted(lease.source.digest) for lease in run.leases)
@@ -226,11 +229,22 @@ class EngineLoop:
                 if lease.slot is not None and self._verifier.wanted(lease.source.digest):
                     self._scheduler.waiting.push(self._verifier.check(self._residency.lease_beside(lease)))
 
-    def _drop_ended(self) -> None:
-        """Ends what nobody waits for any more, what cannot run, and what had its time."""
+    def _look_at_waiting(self) -> None:
+        """Ends what nobody waits for any more, what cannot run, and what had its time; has new adapters checked.
+
+        With a thousand waiting that takes as long as a tenth of a step, so not at every one.
+        """
+        now = time.monotonic()
+        if self._scheduler.running and now < self._next_look:
+            return
+        self._next_look = now + _IDLE_SECONDS
         for run in self._scheduler.waiting.drop(self._is_over):
             self._release(run)
             self._answer(run)
+        self._check_adapters()
+        self._waiting_adapters = _names(self._scheduler.waiting)
+
+    def _end_running(self) -> None:
         for run in [each for each in self._scheduler.running if self._is_over(each)]:
             self._scrub(run)
             self._end(run)
@@ -299,7 +313,7 @@ class EngineLoop:
             prefix_queries=self._pages.queries,
             prefix_hits=self._pages.hits,
             running_adapters=_names(running),
-            waiting_adapters=_names(waiting),
+            waiting_adapters=self._waiting_adapters if len(waiting) else [],
         )
 
 

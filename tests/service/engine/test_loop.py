@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,9 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from service.engine.engine import Engine
-from service.engine.errors import AdapterLoadError, DeadlineError, EngineFailedError
+from service.engine.errors import AdapterLoadError, DeadlineError, EngineFailedError, InvalidGrammarError
 from service.engine.loading import AdapterLoader, LoadedAdapter
-from service.engine.request import AdapterSource, AdapterUse, GenerationRequest, ScoreRequest
+from service.engine.loop import EngineLoop
+from service.engine.request import AdapterSource, AdapterUse, GenerationRequest, Grammar, ScoreRequest
 from service.engine.stream import TokenStream
 
 MakeRequest = Callable[..., GenerationRequest]
@@ -496,6 +498,8 @@ def test_logprobs_are_the_oracles_through_chunks_and_preemption(
 ) -> None:
     engine = start_engine(page_tokens=4, cache_bytes=130 * TOKEN_BYTES, max_num_batched_tokens=16, max_logits=340 * 7)
     models = [None, adapters[0], adapters[2], adapters[3]]
+    for model in models:
+        engine.submit(make_request([5], model)).answer()
     work = list(zip(long_prompts, models, strict=False))
     streams = engine.submit_all(
         [make_request(prompt, model, max_tokens=24, logprobs=3, prompt_logprobs=2) for prompt, model in work]
@@ -560,3 +564,23 @@ def test_what_the_engine_shows_is_of_now_also_when_it_is_idle(
         engine.submit(make_request([5], missing)).answer()
     wait_until(lambda: shown("vllm:num_requests_waiting") == 0)
     assert shown("lorad:adapter_loads_total") == 0
+
+
+def test_a_grammar_that_turns_out_broken_within_a_step_fails_only_its_own_request(
+    start_engine: Start, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, look = start_engine(), EngineLoop._look_at_waiting
+    future: Future[Any] = Future()
+    monkeypatch.setattr(engine._grammars, "compile", lambda _: future)
+
+    def look_too_early(loop: EngineLoop) -> None:
+        look(loop)
+        if loop.num_waiting and not future.done():
+            future.set_exception(InvalidGrammarError("broken"))
+
+    monkeypatch.setattr(EngineLoop, "_look_at_waiting", look_too_early)
+    with engine._changed:
+        broken, good = engine.submit_all([make_request([5], grammar=Grammar("regex", "(")), make_request([5])])
+    with pytest.raises(InvalidGrammarError, match="broken"):
+        broken.answer()
+    assert len(good.answer().token_ids) == 12

@@ -82,7 +82,7 @@ def test_a_request_that_cannot_be_served_raises_where_it_is_awaited(sampler: Eng
 
 
 def test_who_stops_listening_waits_for_little(sampler: EngineSampler, prompts: Prompts, engine: Engine) -> None:
-    requests = [GenerateRequest(model=None, prompt_ids=prompts[0], max_tokens=4)] * 400
+    requests = [GenerateRequest(model=None, prompt_ids=prompts[0], max_tokens=4)] * 5000
     completions = sampler.generate(requests)
     next(completions)
     completions.close()  # type: ignore[attr-defined]
@@ -90,4 +90,4 @@ def test_who_stops_listening_waits_for_little(sampler: EngineSampler, prompts: P
         "vllm:request_success_total", {"model_name": "tiny", "finished_reason": "length"}
     )
     assert submitted is not None
-    assert submitted < 400
+    assert submitted < 5000
