@@ -46,8 +46,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     reports: list[Report] = []
     for scenario in options.scenario or ["throughput"]:
-        with tempfile.TemporaryDirectory(prefix="lorad-benchmark-") as folder:
-            for report in SCENARIOS[scenario](options, Path(folder)):
+        with _folder(options.folder, scenario) as folder:
+            for report in SCENARIOS[scenario](options, folder):
                 print(f"{report.markdown()}\n", flush=True)
                 reports.append(report)
         if options.json:
@@ -92,6 +92,17 @@ def run_cold(options: argparse.Namespace, folder: Path) -> Iterator[Report]:
 SCENARIOS = {"throughput": run_throughput, "rotation": run_rotation, "cold": run_cold, "prefill": run_prefill}
 
 
+@contextmanager
+def _folder(kept: Path | None, scenario: str) -> Iterator[Path]:
+    """For logs and registries; a temporary one unless they are to be kept."""
+    if kept:
+        (kept / scenario).mkdir(parents=True)
+        yield kept / scenario
+        return
+    with tempfile.TemporaryDirectory(prefix="lorad-benchmark-") as folder:
+        yield Path(folder)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, required=True, help="folder of the model")
@@ -110,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=30, help="rotation, cold: of each half of a round")
     parser.add_argument("--num-adapters", type=int, default=200, help="rotation, cold: registered")
     parser.add_argument("--zipf", type=float, default=1.0, help="rotation: exponent")
+    parser.add_argument("--folder", type=Path, help="new folder in which logs and registries are kept")
     parser.add_argument("--json", type=Path, help="file for every single measurement")
     return parser
 

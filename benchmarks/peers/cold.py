@@ -95,16 +95,16 @@ class _Pokes:
 
 async def _phase(server: Lorad, client: httpx.AsyncClient, plan: Cold, pokes: _Pokes) -> Gaps:
     asks = [Ask(next(pokes.prompts), adapter_of("mixed", index)) for index in range(plan.num_streams)]
-    streams = Streams(server, client, asks, _STREAM_TOKENS)
-    await streams.reach(_SETTLED_TOKENS)
-    contention, start = Contention(server.child), time.perf_counter()
-    async with asyncio.TaskGroup() as group:
+    async with Streams(server, client, asks, _STREAM_TOKENS) as streams:
+        await streams.reach(_SETTLED_TOKENS)
+        contention, start = Contention(server.child), time.perf_counter()
         num_pokes = int(plan.seconds / plan.poke_seconds)
-        for index in range(num_pokes):
-            await asyncio.sleep(max(start + index * plan.poke_seconds - time.perf_counter(), 0))
-            group.create_task(server.complete(client, next(pokes.prompts), next(pokes.names), _POKE_TOKENS))
-    end, others = time.perf_counter(), contention.share()
-    await streams.stop()
+        async with asyncio.TaskGroup() as group:
+            for index in range(num_pokes):
+                await asyncio.sleep(max(start + index * plan.poke_seconds - time.perf_counter(), 0))
+                group.create_task(server.complete(client, next(pokes.prompts), next(pokes.names), _POKE_TOKENS))
+        end, others = time.perf_counter(), contention.share()
+        streams.check()
     gaps = streams.gaps(start, end)
     return Gaps(phase=pokes.phase, turn=pokes.turn, seconds=gaps, num_pokes=num_pokes, others_share=others)
 

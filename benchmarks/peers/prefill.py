@@ -70,8 +70,7 @@ async def measure(servers: Sequence[HttpServer], plan: Prefill, say: Callable[[s
 async def _sample(server: HttpServer, plan: Prefill, turn: int) -> Sample:
     prompts = stories()
     asks = [Ask(next(prompts), adapter_of("mixed", index)) for index in range(plan.num_streams)]
-    async with server.client() as client:
-        streams = Streams(server, client, asks, _STREAM_TOKENS)
+    async with server.client() as client, Streams(server, client, asks, _STREAM_TOKENS) as streams:
         await streams.reach(_SETTLED_TOKENS)
         quiet = time.perf_counter()
         await asyncio.sleep(plan.quiet_seconds)
@@ -80,7 +79,7 @@ async def _sample(server: HttpServer, plan: Prefill, turn: int) -> Sample:
         seconds = await server.first_token_seconds(client, ask, _SETTLED_TOKENS)
         others = contention.share()
         await asyncio.sleep(_LATE_SECONDS)
-        await streams.stop()
+        streams.check()
     return Sample(
         first_token_seconds=seconds,
         before=streams.gaps(quiet, arrival),

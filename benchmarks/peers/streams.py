@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Sequence
+from typing import Self
 
 import httpx
 from peers.side import Ask, HttpServer
@@ -11,7 +12,7 @@ _POLL_SECONDS = 0.02
 
 
 class Streams:
-    """Answers that are read as they come; the clock of every piece of text is kept.
+    """Answers that are read as they come, until the block ends; the clock of every piece of text is kept.
 
     Args:
         server: who answers.
@@ -30,19 +31,27 @@ class Streams:
     async def reach(self, num_tokens: int) -> None:
         """Waits until every stream has brought so much."""
         while min(len(clocks) for clocks in self._clocks) < num_tokens:
-            self._check()
+            self.check()
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def stop(self) -> None:
-        """Hangs up.
+    async def __aenter__(self) -> Self:
+        return self
 
-        Raises:
-            Exception: what ended a stream before.
-        """
-        self._check()
+    async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def check(self) -> None:
+        """Complains about a stream that has ended.
+
+        Raises:
+            Exception: what ended it.
+        """
+        for task in self._tasks:
+            if task.done():
+                task.result()
+                raise AssertionError("a stream ended before the measurement did")
 
     def gaps(self, start: float, end: float) -> list[float]:
         """Seconds between neighbouring tokens of a stream, of all streams, where some of it lies in the interval."""
@@ -52,12 +61,6 @@ class Streams:
             for earlier, later in itertools.pairwise(clocks)
             if earlier < end and later > start
         ]
-
-    def _check(self) -> None:
-        for task in self._tasks:
-            if task.done():
-                task.result()
-                raise AssertionError("a stream ended before the measurement did")
 
     @staticmethod
     async def _read(

@@ -57,8 +57,10 @@ class MixedLinear(nn.Module):
         low_TR = x_TI[rows].to(stack.a_SIR.dtype) @ stack.a_SIR[slot.index]
         if run.use.scale != 1:
             low_TR *= run.use.scale
-        delta_1TPF = self._expand(low_TR[None], stack.b_SPRF[slot.index : slot.index + 1])
-        self._pieces(out_TO)[rows] += delta_1TPF[0]
+        low_TR, out_TPF = low_TR.to(out_TO.dtype), self._pieces(out_TO)[rows]
+        for piece, part in enumerate(self.group.pieces):
+            ranks = slice(part * run.rank, (part + 1) * run.rank)
+            out_TPF[:, piece].addmm_(low_TR[:, ranks], stack.b_SPRF[slot.index, piece])
 
     def _add_batched(self, x_TI: Tensor, out_TO: Tensor, batched: Batched) -> None:
         assert self._slots is not None
@@ -66,7 +68,7 @@ class MixedLinear(nn.Module):
         x_SGI = x_TI[batched.gather].view(batched.num_slots, -1, self.group.in_features)
         low_SGR = torch.bmm(x_SGI.to(stack.a_SIR.dtype), stack.a_SIR[batched.slots])
         delta_SGPF = self._expand(low_SGR, stack.b_SPRF[batched.slots])
-        _add(self._pieces(out_TO), delta_SGPF.flatten(0, 1), batched)
+        _add(self._pieces(out_TO), delta_SGPF, batched)
 
     def _expand(self, low_SGR: Tensor, b_SPRF: Tensor) -> Tensor:
         """[S, G, P, F]; not contiguous."""
@@ -94,8 +96,14 @@ class MixedLinear(nn.Module):
         out_TO[magnitudes.tokens] = scaled_EO.to(out_TO.dtype)
 
 
-def _add(out_TPF: Tensor, delta_XPF: Tensor, batched: Batched) -> None:
-    delta_EPF = delta_XPF if batched.places is None else delta_XPF[batched.places]
+def _add(out_TPF: Tensor, delta_SGPF: Tensor, batched: Batched) -> None:
+    if batched.places is None and batched.scales is None and isinstance(batched.tokens, slice):
+        # As most steps are: the result need not be put in order first.
+        out_TPF[batched.tokens].view(delta_SGPF.shape).add_(delta_SGPF)
+        return
+    delta_EPF = delta_SGPF.flatten(0, 1)
+    if batched.places is not None:
+        delta_EPF = delta_EPF[batched.places]
     if batched.scales is not None:
         delta_EPF = delta_EPF * batched.scales
     if isinstance(batched.tokens, slice):

@@ -2,11 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from base.int8 import Int8Linear
 from service.engine.model.products import create_product
@@ -31,16 +31,27 @@ class Kernels:
 
 
 def calibrate(model: nn.Module) -> Kernels:
-    """Times the largest linear layer of `model`, which takes a fraction of a second."""
+    """Times the largest linear layer of `model` and its head, which takes a fraction of a second."""
     before = torch.get_num_threads()
-    layer = _largest_linear(model)
-    if layer is None or next(layer.buffers(), next(layer.parameters(), torch.empty(0))).is_cuda:
-        return Kernels(before, packed=False)
-    candidates = [Kernels(threads, packed) for threads in _thread_counts(before) for packed in _packings(layer)]
+    best = Kernels(before, packed=False)
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    inner = _largest_linear(model, head)
+    if inner is None or _tensor_of(inner).is_cuda:
+        return best
     try:
-        seconds = {kernels: _time(layer, kernels) for kernels in candidates}
+        best = _fastest(
+            inner, [Kernels(count, packed) for count in _thread_counts(before) for packed in _layouts(inner)]
+        )
+        # The head of a quantised base is plain.
+        if len(_layouts(inner)) == 1 < len(_layouts(head)):
+            best = _fastest(head, [Kernels(best.num_threads, packed) for packed in _layouts(head)])
+        return best
     finally:
         torch.set_num_threads(before)
+
+
+def _fastest(layer: nn.Module, candidates: Sequence[Kernels]) -> Kernels:
+    seconds = {kernels: _time(layer, kernels) for kernels in candidates}
     best = candidates[0]
     for kernels in candidates[1:]:
         if seconds[kernels] < _GAIN * seconds[best]:
@@ -57,18 +68,21 @@ def calibrate(model: nn.Module) -> Kernels:
     return best
 
 
-def _largest_linear(model: nn.Module) -> nn.Module | None:
-    linears = [module for module in model.modules() if type(module) in (nn.Linear, Int8Linear)]
+def _largest_linear(model: nn.Module, head: nn.Module | None) -> nn.Module | None:
     # The head is as large as a vocabulary, and the layers in between run once for each of them.
-    inner = [module for module in linears if module is not model.get_output_embeddings()]  # type: ignore[operator]
+    inner = [module for module in model.modules() if type(module) in (nn.Linear, Int8Linear) and module is not head]
     return max(inner, key=lambda module: module.in_features * module.out_features, default=None)  # type: ignore[operator]
+
+
+def _tensor_of(layer: nn.Module) -> Tensor:
+    return layer.weight_q if isinstance(layer, Int8Linear) else next(layer.parameters())
 
 
 def _thread_counts(most: int) -> list[int]:
     return sorted({1, *(1 << bits for bits in range(most.bit_length()) if 1 << bits <= most), most})
 
 
-def _packings(layer: nn.Module) -> tuple[bool, ...]:
+def _layouts(layer: nn.Module | None) -> tuple[bool, ...]:
     plain = type(layer) is nn.Linear and layer.weight.dtype == torch.float32
     return (False, True) if plain and torch.backends.mkldnn.is_available() else (False,)
 
