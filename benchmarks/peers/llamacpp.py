@@ -20,6 +20,7 @@ class LlamaCpp(HttpServer):
     """
 
     name = "llama.cpp"
+    mixes = False
     path = "/completion"
 
     def __init__(self, binaries: Path, base: Path, adapters: Path, context_tokens: int) -> None:

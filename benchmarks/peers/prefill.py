@@ -1,4 +1,7 @@
-"""What running streams notice of a long prompt that arrives beside them."""
+"""What running streams notice of a long prompt that arrives beside them.
+
+The streams are of eight adapters, and of the base only where a server cannot mix adapters in a batch.
+"""
 
 import asyncio
 import statistics
@@ -68,8 +71,8 @@ async def measure(servers: Sequence[HttpServer], plan: Prefill, say: Callable[[s
 
 
 async def _sample(server: HttpServer, plan: Prefill, turn: int) -> Sample:
-    prompts = stories()
-    asks = [Ask(next(prompts), adapter_of("mixed", index)) for index in range(plan.num_streams)]
+    prompts, mode = stories(), "mixed" if server.mixes else "base"
+    asks = [Ask(next(prompts), adapter_of(mode, index)) for index in range(plan.num_streams)]
     async with server.client() as client, Streams(server, client, asks, _STREAM_TOKENS) as streams:
         await streams.reach(_SETTLED_TOKENS)
         quiet = time.perf_counter()

@@ -62,6 +62,8 @@ class HttpServer(ABC):
 
     name: str
     modes: Sequence[str] = MODES
+    mixes = True
+    """Whether requests of different adapters run in one batch; if not, some wait until others have ended."""
     path = "/v1/completions"
     environment: Mapping[str, str] = {}
     child: Child
