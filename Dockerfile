@@ -59,6 +59,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
     HF_HOME=/data/huggingface \
+    NUMBA_CACHE_DIR=/tmp/numba \
     TRITON_CACHE_DIR=/tmp/triton \
     LORAD_HOME=/data
 # Bases live on the volume, unless one was baked in. In two steps, because a default cannot stand inside a `:+`.

@@ -22,7 +22,7 @@ from base.digest import base_digest
 from base.errors import InvalidBaseError, UnsupportedError
 from base.int8 import replace_linears
 from base.shapes import head_names, num_parameters
-from base.smoothing import TEXT
+from base.smoothing import smoothing_ids
 from base.source import BaseSource
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -30,7 +30,6 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["none", "int8", "nf4"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_SMOOTHING_TOKENS = 256
 _PACKING_FLAG = "support_avx512bf16_for_cpu"
 
 
@@ -86,11 +85,11 @@ def load(source: BaseSource, options: LoadOptions) -> LoadedBase:
     device = resolve_device(options.device)
     dtype = resolve_dtype(options.dtype, device)
     digest = base_digest(source.folder)
-    with _quiet_loading():
+    with quiet_loading():
         tokenizer = AutoTokenizer.from_pretrained(source.folder)
         model = _load_model(source, device, dtype, options.quantization)
         if options.quantization == "int8" and device.type == "cpu":
-            replace_linears(model, keep=head_names(model), token_ids=tokenizer(TEXT)["input_ids"][:_SMOOTHING_TOKENS])
+            replace_linears(model, keep=head_names(model), token_ids=smoothing_ids(tokenizer))
     return LoadedBase(
         name=source.name,
         digest=digest,
@@ -104,7 +103,7 @@ def load(source: BaseSource, options: LoadOptions) -> LoadedBase:
 
 def load_tokenizer(source: BaseSource) -> PreTrainedTokenizerBase:
     """The tokenizer alone, for checking data without the weights."""
-    with _quiet_loading():
+    with quiet_loading():
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.folder)
     return tokenizer
 
@@ -180,8 +179,8 @@ def _forbid_packing(model: nn.Module) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_loading() -> Iterator[None]:
-    # Progress bars and remarks of the libraries would land between our own lines; errors still come through.
+def quiet_loading() -> Iterator[None]:
+    """Within it the libraries' progress bars and remarks do not land between our own lines; errors come through."""
     quieted = [logging.getLogger("bitsandbytes"), logging.getLogger("accelerate")]
     levels = [logger.level for logger in quieted]
     verbosity = transformers_logging.get_verbosity()

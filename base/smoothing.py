@@ -22,6 +22,15 @@ TEXT = (
 """Prose, figures, a list and code: what is measured should not depend on one kind of text."""
 
 
+_NUM_TOKENS = 256
+
+
+def smoothing_ids(tokenizer: Any) -> list[int]:
+    """The text over which inputs are measured, as tokens."""
+    token_ids: list[int] = tokenizer(TEXT)["input_ids"][:_NUM_TOKENS]
+    return token_ids
+
+
 @torch.no_grad()
 def input_factors(model: nn.Module, names: Collection[str], token_ids: Sequence[int]) -> dict[str, Tensor]:
     """What each input channel [in] of the named layers is multiplied by before it is rounded, float32.

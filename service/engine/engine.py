@@ -6,10 +6,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-import torch
-
 from base.loader import LoadedBase
 from base.shapes import embedding_rows
+from service.engine.cpu.threads import use_threads
 from service.engine.errors import (
     EngineClosedError,
     EngineFailedError,
@@ -22,7 +21,7 @@ from service.engine.loop import EngineLoop
 from service.engine.metrics import EngineMetrics
 from service.engine.model.runner import ModelRunner
 from service.engine.outputs import Answering, Scoring
-from service.engine.pins import Pins
+from service.engine.reading import ReadLimits
 from service.engine.request import (
     AdapterSource,
     EngineConfig,
@@ -76,13 +75,19 @@ class Engine:
         """The longest prompt and answer together, in tokens; no more than the cache holds."""
         self._changed = threading.Condition()
         self._arrived: deque[Run] = deque()
+        self._news = False
+        """Something that the loop may wait for has happened."""
         self._closed = False
         loader = AdapterLoader(base, self._runner)
-        limits = Limits(device=config.max_loras, host=max(config.max_loras, config.max_cpu_loras))
+        limits = Limits(
+            device=config.max_loras,
+            host=max(config.max_loras, config.max_cpu_loras),
+            reads=ReadLimits(timeout_seconds=config.load_timeout_seconds),
+        )
         self._residency = Residency(loader.load, self._runner.slots, limits, self._notify, metrics)
-        self._pins = Pins(self._residency, config.max_loras - 1)
         self._loop = EngineLoop(base, self._runner, self._residency, config, metrics)
-        self._grammars = GrammarCompiler(base.tokenizer, self._loop.vocabulary_size, _end_ids(base))
+        self._pins = self._loop.pins
+        self._grammars = GrammarCompiler(base.tokenizer, self._runner.vocabulary_size, _end_ids(base))
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -114,7 +119,7 @@ class Engine:
         for request in requests:
             self._check(request.prompt_ids, request.params.max_tokens)
             check_adapters(request.adapters, self._config.max_loras)
-            streams.append(TokenStream(len(request.prompt_ids)))
+            streams.append(TokenStream(len(request.prompt_ids), on_cancel=self._notify))
             output = Answering(request, streams[-1], self._tokenizer, self._metrics)
             scoring = request.params.prompt_logprobs is not None and len(request.prompt_ids) > 1
             runs.append(Run(request, output, score_from=1 if scoring else None))
@@ -137,6 +142,8 @@ class Engine:
             if not 1 <= request.start <= len(request.token_ids):
                 raise InvalidPromptError("a sequence's first token is predicted by nothing and cannot be scored")
         futures: list[Future[Scores]] = [Future() for _ in requests]
+        for future in futures:
+            future.add_done_callback(self._notify_of_cancellation)
         self._enqueue([_scoring(request, future) for request, future in zip(requests, futures, strict=True)])
         return futures
 
@@ -149,7 +156,7 @@ class Engine:
         return self._residency.resident()
 
     def pin(self, source: AdapterSource) -> "Future[None]":
-        """Keeps an adapter on the device; done once it is there.
+        """Keeps an adapter on the device; done once it is there and has been found to do what it should.
 
         Raises:
             TooManyPinsError: pinned adapters would take the last slot.
@@ -158,7 +165,9 @@ class Engine:
         with self._changed:
             if not self.alive:
                 raise EngineClosedError
-            return self._pins.pin(source)
+            future = self._pins.pin(source)
+        self._notify()
+        return future
 
     def unpin(self, digest: str) -> bool:
         """Lets a pinned adapter be evicted again; whether it was pinned."""
@@ -200,14 +209,16 @@ class Engine:
             self._changed.notify()
 
     def _notify(self) -> None:
-        self._pins.settle()
         with self._changed:
+            self._news = True
             self._changed.notify()
 
+    def _notify_of_cancellation(self, future: "Future[Scores]") -> None:
+        if future.cancelled():
+            self._notify()
+
     def _run(self) -> None:
-        # Asked first, because a thread's first look sets its number to the last one that any thread set.
-        torch.get_num_threads()
-        torch.set_num_threads(self._runner.kernels.num_threads)
+        use_threads(self._runner.kernels.num_threads)
         try:
             while self._wait():
                 self._loop.step()
@@ -222,9 +233,14 @@ class Engine:
             while not self._closed:
                 self._loop.take(self._arrived)
                 self._arrived.clear()
+                if self._news:
+                    self._news = False
+                    self._loop.notice()
                 if self._loop.busy:
                     return True
-                self._changed.wait(self._loop.patience_seconds)
+                if not self._changed.wait(self._loop.patience_seconds):
+                    # A deadline may be over.
+                    self._news = True
             return False
 
     def _end(self) -> None:
@@ -253,5 +269,6 @@ def _scoring(request: ScoreRequest, future: "Future[Scores]") -> Run:
         stop_ids=frozenset(),
         adapters=request.adapters,
         tenant=request.tenant,
+        timeout_seconds=request.timeout_seconds,
     )
     return Run(as_generation, Scoring(future), score_from=request.start)

@@ -8,6 +8,7 @@ import torch
 
 from service.engine.lora.grouped_routing import AddChanges
 from service.engine.model.attention import Decode
+from service.engine.model.operations import Operations, TorchOperations
 from service.engine.model.recording import CudaRecorder, Recorder
 
 _log = logging.getLogger(__name__)
@@ -31,6 +32,16 @@ def find_acceleration(device: torch.device) -> Acceleration | None:
     from service.engine.model.triton_attention import paged_decode
 
     return Acceleration(add_changes, paged_decode, CudaRecorder(device)) if compiles(paged_decode, device) else None
+
+
+def find_operations(device: torch.device, dtype: torch.dtype) -> Operations:
+    """Compiled functions for float32 on the CPU, torch's own operations elsewhere."""
+    if device.type != "cpu" or dtype != torch.float32:
+        return TorchOperations()
+    # Not at the top, because they are compiled when they are first imported on a machine.
+    from service.engine.cpu.operations import CompiledOperations
+
+    return CompiledOperations()
 
 
 def compiles(decode: Decode, device: torch.device) -> bool:

@@ -13,7 +13,7 @@ from transformers import AttentionInterface
 
 from service.engine.cache.store import CacheStore
 from service.engine.errors import UnsupportedBaseError
-from service.engine.model.batch import DecodeView, Prefill, Step, StepBatch
+from service.engine.model.batch import DecodeTables, DecodeView, Prefill, Step, StepBatch
 
 IMPLEMENTATION = "lorad_paged"
 """The name under which transformers finds it."""
@@ -45,17 +45,21 @@ class PagedAttention:
     Args:
         cache: where.
         kernel: for single tokens; without it they are gathered and padded.
+        short_span: how many pairs of a token and one that it sees the kernel does as fast as a call for the span.
     """
 
-    def __init__(self, cache: CacheStore, kernel: Decode | None = None) -> None:
+    def __init__(self, cache: CacheStore, kernel: Decode | None = None, short_span: int = 0) -> None:
         self._cache = cache
         self._kernel = kernel
+        self._short_span = short_span
+        self._by_token = False
         self._step: Step | None = None
         self.num_calls = 0
 
     def begin(self, step: Step) -> None:
         """The tokens of the forward pass that follows."""
         self._step = step
+        self._by_token = isinstance(step, StepBatch) and 0 < step.work_of_spans <= self._short_span
         self.num_calls = 0
 
     def attend(
@@ -72,6 +76,9 @@ class PagedAttention:
             k_TKD, v_TKD = kv_T2KD
             cache_S2KD[:, 0].index_copy_(0, step.slots_T, k_TKD)
             cache_S2KD[:, 1].index_copy_(0, step.slots_T, v_TKD)
+        if self._by_token:
+            assert isinstance(step, StepBatch)
+            return self._by_kernel(step.token_tables, q_THD, cache_S2KD, scale, window)
         if step.num_decode == len(q_THD):
             return self._decode(step, q_THD, cache_S2KD, scale, window)
         out_THD = torch.empty_like(q_THD, memory_format=torch.contiguous_format)
@@ -87,8 +94,14 @@ class PagedAttention:
         if self._kernel is None:
             assert isinstance(step, StepBatch), "fixed inputs are for the kernel"
             return self._gathered(step.decode_view(window, q_BHD.dtype), q_BHD, cache_S2KD, scale)
-        tables_BP, lengths_B = step.decode_tables.tables_BP, step.decode_tables.lengths_B
-        return self._kernel(q_BHD, cache_S2KD, tables_BP, lengths_B, scale, self._cache.page_tokens, window)
+        return self._by_kernel(step.decode_tables, q_BHD, cache_S2KD, scale, window)
+
+    def _by_kernel(
+        self, tables: DecodeTables, q_BHD: Tensor, cache_S2KD: Tensor, scale: float, window: int | None
+    ) -> Tensor:
+        assert self._kernel is not None
+        where = (tables.tables_BP, tables.lengths_B)
+        return self._kernel(q_BHD, cache_S2KD, *where, scale, self._cache.page_tokens, window)
 
     def _gathered(self, view: DecodeView, q_BHD: Tensor, cache_S2KD: Tensor, scale: float) -> Tensor:
         num_rows = len(view.tables_BP)

@@ -45,7 +45,7 @@ class DecodeTables:
     tables_BP: Tensor
     """The sequences' pages, int32; what lies beyond a sequence's length may be anything."""
     lengths_B: Tensor
-    """Tokens of each, its own included."""
+    """Tokens that each sees, itself included, int64."""
 
 
 class Prefill:
@@ -127,7 +127,7 @@ class StepBatch:
     def __init__(self, spans: Sequence[Span], page_tokens: int, device: torch.device) -> None:
         self.num_decode = sum(len(span.token_ids) == 1 for span in spans)
         assert all(len(span.token_ids) == 1 for span in spans[: self.num_decode])
-        self._decoding = spans[: self.num_decode]
+        self._spans = spans
         self._page_tokens, self._device = page_tokens, device
         self._views: dict[int | None, DecodeView] = {}
         ids = [token for span in spans for token in span.token_ids]
@@ -146,17 +146,28 @@ class StepBatch:
     @cached_property
     def decode_tables(self) -> DecodeTables:
         """For the single-token rows."""
-        tables = [list(span.pages[: -(-span.end // self._page_tokens)]) for span in self._decoding]
+        return DecodeTables(self._tables(self._spans[: self.num_decode]), self.positions_T[: self.num_decode] + 1)
+
+    @cached_property
+    def token_tables(self) -> DecodeTables:
+        """For all tokens, as if each were decoded."""
+        counts = torch.tensor([len(span.token_ids) for span in self._spans], device=self._device)
+        return DecodeTables(self._tables(self._spans).repeat_interleave(counts, dim=0), self.positions_T + 1)
+
+    @property
+    def work_of_spans(self) -> int:
+        """Pairs of a token and one that it may see, of the span where they are most."""
+        return max((len(span.token_ids) * span.end for span in self._spans[self.num_decode :]), default=0)
+
+    def _tables(self, spans: Sequence[Span]) -> Tensor:
+        tables = [list(span.pages[: -(-span.end // self._page_tokens)]) for span in spans]
         longest = max(len(table) for table in tables)
         full = [table + [0] * (longest - len(table)) for table in tables]
-        lengths = [span.end for span in self._decoding]
-        return DecodeTables(
-            torch.tensor(full, dtype=torch.int32, device=self._device), torch.tensor(lengths, device=self._device)
-        )
+        return torch.tensor(full, dtype=torch.int32, device=self._device)
 
     def decode_view(self, window: int | None, dtype: torch.dtype) -> DecodeView:
         """For the single-token rows; made once a step for each window."""
-        longest = max(span.end for span in self._decoding)
+        longest = max(span.end for span in self._spans[: self.num_decode])
         window = None if window is None or window >= longest else window
         if window not in self._views:
             self._views[window] = self._view(window, dtype)
@@ -164,16 +175,17 @@ class StepBatch:
 
     def _view(self, window: int | None, dtype: torch.dtype) -> DecodeView:
         size = self._page_tokens
-        firsts = [0 if window is None else max(0, span.end - window) // size for span in self._decoding]
+        firsts = [0 if window is None else max(0, span.end - window) // size for span in self._spans[: self.num_decode]]
         tables = [
-            list(span.pages[first : -(-span.end // size)]) for first, span in zip(firsts, self._decoding, strict=True)
+            list(span.pages[first : -(-span.end // size)])
+            for first, span in zip(firsts, self._spans[: self.num_decode], strict=True)
         ]
         num_pages = max(len(table) for table in tables)
         # Filled up with pages of its own: a masked score of another's page could still be NaN.
         full = [table + table[:1] * (num_pages - len(table)) for table in tables]
         tables_BP = torch.tensor(full, device=self._device)
         ends_B1 = torch.tensor(
-            [[span.end - first * size] for first, span in zip(firsts, self._decoding, strict=True)],
+            [[span.end - first * size] for first, span in zip(firsts, self._spans[: self.num_decode], strict=True)],
             device=self._device,
         )
         key_L = torch.arange(num_pages * size, device=self._device)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from base.int8 import Int8Linear
+from service.engine.cpu import int8_tiles
+from service.engine.cpu.threads import use_threads
 from service.engine.model.products import create_product
 
 _log = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ class Kernels:
     num_threads: int
     """Of the engine's thread; on CUDA it hardly matters."""
     packed: bool
-    """oneDNN's layout of plain float32 weights."""
+    """Weights in a kernel's own layout: oneDNN's for float32, tiles for int8."""
 
 
 def calibrate(model: nn.Module) -> Kernels:
@@ -47,7 +49,7 @@ def calibrate(model: nn.Module) -> Kernels:
             best = _fastest(head, [Kernels(best.num_threads, packed) for packed in _layouts(head)])
         return best
     finally:
-        torch.set_num_threads(before)
+        use_threads(before)
 
 
 def _fastest(layer: nn.Module, candidates: Sequence[Kernels]) -> Kernels:
@@ -60,7 +62,7 @@ def _fastest(layer: nn.Module, candidates: Sequence[Kernels]) -> Kernels:
         _log.info(
             "kernels: %d threads, %s: %.0f us for %d tokens%s",
             kernels.num_threads,
-            "oneDNN layout" if kernels.packed else "plain layout",
+            "packed weights" if kernels.packed else "plain weights",
             seconds[kernels] * 1e6,
             _ROWS,
             " (chosen)" if kernels == best else "",
@@ -83,13 +85,17 @@ def _thread_counts(most: int) -> list[int]:
 
 
 def _layouts(layer: nn.Module | None) -> tuple[bool, ...]:
-    plain = type(layer) is nn.Linear and layer.weight.dtype == torch.float32
-    return (False, True) if plain and torch.backends.mkldnn.is_available() else (False,)
+    if isinstance(layer, Int8Linear):
+        packs = int8_tiles.available()
+    else:
+        plain = type(layer) is nn.Linear and layer.weight.dtype == torch.float32
+        packs = plain and torch.backends.mkldnn.is_available()
+    return (False, True) if packs else (False,)
 
 
 @torch.inference_mode()
 def _time(layer: nn.Module, kernels: Kernels) -> float:
-    torch.set_num_threads(kernels.num_threads)
+    use_threads(kernels.num_threads)
     product = create_product([layer], packed=kernels.packed)
     dtype = layer.weight.dtype if type(layer) is nn.Linear else torch.float32
     x = torch.randn(_ROWS, int(layer.in_features), dtype=dtype)  # type: ignore[arg-type]

@@ -8,12 +8,11 @@ Shape legend: T tokens, C hidden size, H query heads, K key-value heads, D head 
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from service.engine.lora.layer import MixedLinear
 from service.engine.model.attention import PagedAttention
+from service.engine.model.operations import Operations
 
 ATTENTION = frozenset(f"{family}Attention" for family in ("Llama", "Mistral", "Qwen2", "Qwen3", "Gemma3"))
 """Classes with `q_proj`, `k_proj`, `v_proj`, `o_proj`, rotary positions over the whole head, and perhaps head norms."""
@@ -25,6 +24,9 @@ NORMS = {
 }
 """Root-mean-square norms, and what is added to their weight."""
 
+LAYERS = frozenset(f"{family}DecoderLayer" for family in ("Llama", "Mistral", "Qwen2", "Qwen3"))
+"""Classes that normalise before attention and before the MLP, and add what these give."""
+
 Join = Callable[..., MixedLinear]
 """`join(*names)`: the linear layers of these names as one."""
 
@@ -32,8 +34,9 @@ Join = Callable[..., MixedLinear]
 class FusedAttention(nn.Module):
     """One product for queries, keys and values; rotation in place; attention over the paged cache."""
 
-    def __init__(self, name: str, original: Any, join: Join, attention: PagedAttention) -> None:
+    def __init__(self, name: str, original: Any, join: Join, attention: PagedAttention, operations: Operations) -> None:
         super().__init__()
+        self._operations = operations
         self._layer, self._dim, self._scale = original.layer_idx, original.head_dim, original.scaling
         self._num_kv = original.k_proj.out_features // self._dim
         self._num_heads = original.q_proj.out_features // self._dim
@@ -54,7 +57,8 @@ class FusedAttention(nn.Module):
         if self.q_norm is not None and self.k_norm is not None:
             heads_TXD[:, : self._num_heads] = self.q_norm(heads_TXD[:, : self._num_heads])
             heads_TXD[:, self._num_heads : num_rotated] = self.k_norm(heads_TXD[:, self._num_heads : num_rotated])
-        _rotate(heads_TXD[:, :num_rotated], *position_embeddings)
+        cos_1TD, sin_1TD = position_embeddings
+        self._operations.rotate(qkv_TX, num_rotated, cos_1TD[0], sin_1TD[0])
         q_THD = heads_TXD[:, : self._num_heads]
         kv_T2KD = heads_TXD[:, self._num_heads :].view(len(qkv_TX), 2, self._num_kv, self._dim)
         out_THD = self._attention.attend(self._layer, q_THD, kv_T2KD, self._scale, self._window)
@@ -64,37 +68,54 @@ class FusedAttention(nn.Module):
 class FusedMlp(nn.Module):
     """One product for gate and up."""
 
-    def __init__(self, name: str, original: Any, join: Join) -> None:
+    def __init__(self, name: str, original: Any, join: Join, operations: Operations) -> None:
         super().__init__()
+        self._operations = operations
         self.gate_up = join(f"{name}.gate_proj", f"{name}.up_proj")
         self.down = join(f"{name}.down_proj")
         self.activation = original.act_fn
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., C] to [..., C]."""
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        out: Tensor = self.down(self.activation(gate).mul_(up))
+        out: Tensor = self.down(self._operations.gate(self.activation, self.gate_up(x)))
         return out
 
 
-class FusedNorm(nn.Module):
-    """Root mean square normalisation (arXiv:1910.07467) in one operation."""
+class FusedLayer(nn.Module):
+    """A decoder layer whose parts are fused; what enters a norm is added up with it."""
 
-    def __init__(self, original: Any, added: float) -> None:
+    def __init__(self, original: Any, operations: Operations) -> None:
         super().__init__()
-        self._weight = original.weight.detach() + added
-        self._eps = float(getattr(original, "variance_epsilon", None) or original.eps)
+        self.self_attn, self.mlp = original.self_attn, original.mlp
+        self.input_layernorm, self.post_attention_layernorm = (
+            original.input_layernorm,
+            original.post_attention_layernorm,
+        )
+        if hasattr(original, "attention_type"):
+            self.attention_type = original.attention_type
+        self._operations = operations
+
+    def forward(self, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], **others: Any) -> Tensor:
+        """[1, T, C] to [1, T, C]; the input is changed."""
+        del others
+        x_TC, norm = hidden_states[0], self.post_attention_layernorm
+        attended_1TC, _ = self.self_attn(self.input_layernorm(hidden_states), position_embeddings)
+        normed_TC = self._operations.add_and_normalize(x_TC, attended_1TC[0], norm.weight, norm.eps)
+        return x_TC.add_(self.mlp(normed_TC))[None]
+
+
+class FusedNorm(nn.Module):
+    """Root mean square normalisation in one operation."""
+
+    def __init__(self, original: Any, added: float, operations: Operations) -> None:
+        super().__init__()
+        self._operations = operations
+        self.weight = original.weight.detach() + added
+        self.eps = float(getattr(original, "variance_epsilon", None) or original.eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., C] to [..., C]."""
-        return functional.rms_norm(x, self._weight.shape, self._weight, self._eps)
-
-
-def _rotate(x_TXD: Tensor, cos_1TD: Tensor, sin_1TD: Tensor) -> None:
-    """Rotary positions (arXiv:2104.09864), in place, with halves for pairs as transformers lays them out."""
-    half = x_TXD.shape[-1] // 2
-    turned_TXD = torch.cat((-x_TXD[..., half:], x_TXD[..., :half]), dim=-1).mul_(sin_1TD[0][:, None])
-    x_TXD.mul_(cos_1TD[0][:, None]).add_(turned_TXD)
+        return self._operations.normalize(x, self.weight, self.eps)
 
 
 def _window(original: Any) -> int | None:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from base.dense import dense_weight
 from base.int8 import Int8Linear, int8_product
+from service.engine.cpu import int8_tiles
 
 
 class Product(Protocol):
@@ -102,11 +103,36 @@ class Int8Product:
         return self._weight_IO.t().float() * self._scale_O[:, None] * self._factor_I
 
 
+class TiledInt8Product:
+    """As `Int8Product` and equal to the bit, with the weight in tiles for processors that multiply int8 numbers."""
+
+    def __init__(self, parts: Sequence[Int8Linear]) -> None:
+        # Not at the top, because it is compiled for this processor when it is first imported.
+        from service.engine.cpu.int8_product import TiledWeight, multiply
+
+        self.bias_O = _bias(parts)
+        self._multiply = multiply
+        self._weight = TiledWeight.of(
+            torch.cat([part.weight_q for part in parts]),
+            torch.cat([part.channel_scale for part in parts]),
+            parts[0].input_factor,
+            self.bias_O,
+        )
+
+    def __call__(self, x_TI: Tensor) -> Tensor:
+        """One product."""
+        return self._multiply(x_TI.float().contiguous(), self._weight).to(x_TI.dtype)
+
+    def dense(self) -> Tensor:
+        """The dequantised weight."""
+        return self._weight.dense()
+
+
 def create_product(parts: Sequence[nn.Module], *, packed: bool) -> Product:
-    """The fastest product for what the parts are; `packed` takes oneDNN's layout for plain float32 weights."""
+    """The fastest product for what the parts are; `packed` keeps weights in a kernel's own layout if there is one."""
     int8 = [part for part in parts if isinstance(part, Int8Linear)]
     if len(int8) == len(parts) and all(torch.equal(part.input_factor, int8[0].input_factor) for part in int8):
-        return Int8Product(int8)
+        return TiledInt8Product(int8) if packed and int8_tiles.available() else Int8Product(int8)
     plain = all(type(part) is nn.Linear for part in parts)
     if plain and packed and all(part.weight.dtype == torch.float32 for part in parts):
         return PackedProduct(parts)

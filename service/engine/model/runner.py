@@ -9,18 +9,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from base.int8 import Int8Linear
 from base.loader import LoadedBase
+from base.smoothing import smoothing_ids
 from service.engine.cache.store import CacheShape, CacheStore
 from service.engine.errors import UnsupportedBaseError
 from service.engine.lora.grouped_routing import GroupedRouting, RowLimits
 from service.engine.lora.groups import Group
-from service.engine.lora.routing import Routing, Uses
+from service.engine.lora.routing import Uses
 from service.engine.lora.slots import Slots
-from service.engine.model.acceleration import Acceleration, find_acceleration
+from service.engine.model.acceleration import Acceleration, find_acceleration, find_operations
 from service.engine.model.attention import PagedAttention
 from service.engine.model.batch import Span, Step, StepBatch
 from service.engine.model.calibration import calibrate
 from service.engine.model.graphs import DecodeGraphs
+from service.engine.model.operations import TorchOperations
 from service.engine.model.prepare import Preparation, PrepareOptions
 from service.engine.model.products import Product
 from service.engine.model.static_step import StaticInputs
@@ -59,13 +62,22 @@ class ModelRunner:
             CacheShape.of(text_config, config.page_tokens), config.cache_bytes, base.dtype, base.device
         )
         acceleration = acceleration or find_acceleration(base.device)
-        self._attention = PagedAttention(self.cache, None if acceleration is None else acceleration.decode)
-        self._routing = Routing() if acceleration is None else self._grouped_routing(acceleration, config)
+        operations = find_operations(base.device, base.dtype) if config.fused else TorchOperations()
+        self._attention = (
+            PagedAttention(self.cache, operations.decode, operations.short_span)
+            if acceleration is None
+            else PagedAttention(self.cache, acceleration.decode)
+        )
+        self._routing = (
+            operations.create_routing() if acceleration is None else self._grouped_routing(acceleration, config)
+        )
         prepared = Preparation(
             base.model,
             self._attention,
             self._routing,
-            PrepareOptions(fused=config.fused, packed=self.kernels.packed),
+            PrepareOptions(
+                fused=config.fused, packed=self.kernels.packed, operations=operations, head_text=_head_text(base)
+            ),
         )
         self.groups: Sequence[Group] = prepared.groups
         self.products: dict[str, Product] = {name: layer.product for name, layer in prepared.layers.items()}
@@ -152,3 +164,9 @@ class ModelRunner:
                 "transformers' attention interface; the engine's cache needs all of them"
             )
         return int(logits_NV.shape[1])
+
+
+def _head_text(base: LoadedBase) -> list[int]:
+    """An int8 base keeps a plain head, from which gradients start; serving has no use for them."""
+    int8 = any(isinstance(module, Int8Linear) for module in base.model.modules())
+    return smoothing_ids(base.tokenizer) if int8 else []

@@ -8,12 +8,14 @@ from torch.nn import functional
 
 from base.dense import dense_weight
 from base.int8 import Int8Linear
+from service.engine.cpu import int8_tiles
 from service.engine.model.products import (
     DenseProduct,
     Int8Product,
     PackedProduct,
     Product,
     SeparateProduct,
+    TiledInt8Product,
     create_product,
 )
 
@@ -25,6 +27,8 @@ KINDS: dict[str, Callable[[Sequence[Any]], Product]] = {
     "int8": lambda parts: Int8Product([Int8Linear(part) for part in parts]),
     "int8 and plain": lambda parts: SeparateProduct([Int8Linear(parts[0]), *parts[1:]]),
 }
+if int8_tiles.available():
+    KINDS["tiled int8"] = lambda parts: TiledInt8Product([Int8Linear(part) for part in parts])
 EXACT = ("separate", "dense", "packed")
 
 
@@ -110,7 +114,8 @@ def test_the_product_follows_what_the_parts_are() -> None:
     assert isinstance(create_product(plain, packed=False), DenseProduct)
     assert isinstance(create_product(single, packed=False), SeparateProduct)
     assert isinstance(create_product(low, packed=True), DenseProduct)
-    assert isinstance(create_product(int8, packed=True), Int8Product)
+    assert isinstance(create_product(int8, packed=False), Int8Product)
+    assert isinstance(create_product(int8, packed=True), TiledInt8Product if int8_tiles.available() else Int8Product)
     assert isinstance(create_product([int8[0], plain[1]], packed=True), SeparateProduct)
 
 
@@ -131,8 +136,21 @@ def test_a_4_bit_layer_is_kept_as_it_is() -> None:
     torch.testing.assert_close(found, functional.linear(x_TI, product.dense()), rtol=1e-4, atol=1e-4)
 
 
-def test_int8_rows_are_bit_equal_whatever_stands_beside_them() -> None:
-    product = KINDS["int8"](linears(24, 8, 8, bias=(0, 2)))
+@pytest.mark.skipif(not int8_tiles.available(), reason="this processor does not multiply int8 numbers")
+@pytest.mark.parametrize(("num_in", "num_out"), [(576, 960), (30, 53), (4, 48), (1, 1)])
+def test_tiles_give_the_very_numbers_of_the_plain_product(num_in: int, num_out: int) -> None:
+    part = Int8Linear(nn.Linear(num_in, num_out), torch.rand(num_in) + 0.5)
+    for num_tokens in (0, 1, 7, 8, 9, 33, 70):
+        x_TI = torch.randn(num_tokens, num_in) * torch.logspace(-30, 5, num_tokens)[:, None]
+        x_TI[: num_tokens // 7] = 0
+        assert torch.equal(TiledInt8Product([part])(x_TI), Int8Product([part])(x_TI))
+
+
+@pytest.mark.parametrize("kind", ["int8", "tiled int8"])
+def test_int8_rows_are_bit_equal_whatever_stands_beside_them(kind: str) -> None:
+    if kind not in KINDS:
+        pytest.skip("this processor does not multiply int8 numbers")
+    product = KINDS[kind](linears(24, 8, 8, bias=(0, 2)))
     quiet, loud = torch.randn(6, IN), torch.randn(9, IN) * 1e5
     broken = torch.full((2, IN), torch.nan)
     broken[1] = torch.inf

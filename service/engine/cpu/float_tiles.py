@@ -1,0 +1,159 @@
+"""Products of float32 numbers for a tile of the output: a few rows by a matrix as it lies in memory.
+
+Shape legend: M rows, K inputs, N outputs.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from service.engine.cpu.arrays import Array
+from service.engine.cpu.compiling import compiled
+from service.engine.cpu.tiles import (
+    COLUMNS,
+    FLOAT,
+    FLOATS,
+    LANES,
+    ROWS,
+    VECTOR_BYTES,
+    VECTORS,
+    Emitter,
+    for_each_number_of_rows,
+)
+
+
+def _add_intrinsic(num_vectors: int) -> Any:
+    """`add(num_rows, x, x_bytes, weight, weight_bytes, num_in, out, out_bytes)`: all integers, strides in bytes."""
+
+    @intrinsic
+    def add(
+        typing: Any, num_rows: Any, x: Any, x_bytes: Any, weight: Any, weight_bytes: Any, k: Any, out: Any, step: Any
+    ) -> Any:
+        del typing, num_rows, x, x_bytes, weight, weight_bytes, k, out, step
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            del signature
+            count, *others = arguments
+            for_each_number_of_rows(builder, count, lambda number: _emit_product(builder, number, num_vectors, *others))
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 8), generate
+
+    return add
+
+
+_add_tile, _add_vector = _add_intrinsic(VECTORS), _add_intrinsic(1)
+
+
+def _emit_product(
+    builder: Any,
+    num_rows: int,
+    num_vectors: int,
+    x: Any,
+    x_bytes: Any,
+    weight: Any,
+    weight_bytes: Any,
+    num_in: Any,
+    out: Any,
+    out_bytes: Any,
+) -> None:
+    emitter, fma = Emitter(builder), _fma(builder)
+
+    def add_input(k: Any, sums: list[list[Any]]) -> list[list[Any]]:
+        at = emitter.offset(weight, weight_bytes, k)
+        weights = [emitter.load(FLOATS, emitter.offset(at, VECTOR_BYTES, v)) for v in range(num_vectors)]
+        added = []
+        for row in range(num_rows):
+            value = emitter.load(FLOAT, emitter.offset(emitter.offset(x, x_bytes, row), 4, k))
+            factor = emitter.splat(value, FLOATS)
+            added.append([builder.call(fma, [factor, weights[v], sums[row][v]]) for v in range(num_vectors)])
+        return added
+
+    zero = ir.Constant(FLOATS, [0.0] * LANES)
+    sums = emitter.sum_over(num_in, [[zero] * num_vectors for _ in range(num_rows)], add_input)
+    for row in range(num_rows):
+        for v in range(num_vectors):
+            at = emitter.offset(emitter.offset(out, out_bytes, row), VECTOR_BYTES, v)
+            emitter.store(builder.fadd(emitter.load(FLOATS, at), sums[row][v]), at)
+
+
+def _fma(builder: Any) -> Any:
+    kind = ir.FunctionType(FLOATS, [FLOATS, FLOATS, FLOATS])
+    return cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.v16f32")
+
+
+@intrinsic
+def _dot(typing: Any, num_rows: Any, x: Any, x_bytes: Any, y: Any, num_vectors: Any, out: Any) -> Any:
+    del typing, num_rows, x, x_bytes, y, num_vectors, out
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del signature
+        count, *others = arguments
+        for_each_number_of_rows(builder, count, lambda number: _emit_dot(builder, number, *others))
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 6), generate
+
+
+def _emit_dot(builder: Any, num_rows: int, x: Any, x_bytes: Any, y: Any, num_vectors: Any, out: Any) -> None:
+    emitter, fma = Emitter(builder), _fma(builder)
+    add_up = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(FLOAT, [FLOAT, FLOATS]), "llvm.vector.reduce.fadd.v16f32"
+    )
+
+    def add_vector(vector: Any, sums: list[list[Any]]) -> list[list[Any]]:
+        shared = emitter.load(FLOATS, emitter.offset(y, VECTOR_BYTES, vector))
+        rows = [emitter.offset(emitter.offset(x, x_bytes, row), VECTOR_BYTES, vector) for row in range(num_rows)]
+        return [[builder.call(fma, [emitter.load(FLOATS, rows[row]), shared, sums[row][0]])] for row in range(num_rows)]
+
+    sums = emitter.sum_over(num_vectors, [[ir.Constant(FLOATS, [0.0] * LANES)] for _ in range(num_rows)], add_vector)
+    for row in range(num_rows):
+        total = builder.call(add_up, [ir.Constant(FLOAT, 0.0), sums[row][0]], fastmath=("reassoc",))
+        emitter.store(total, emitter.offset(out, 4, row))
+
+
+@compiled()
+def add_product(x_MK: Array, weight_KN: Array, out_MN: Array) -> None:
+    """Adds the product to `out_MN`; rows must be contiguous, and a row's sums do not depend on the others."""
+    (num_rows, num_in), num_out = x_MK.shape, out_MN.shape[1]
+    if num_in == 0:
+        return
+    strides = x_MK.strides[0], weight_KN.strides[0], out_MN.strides[0]
+    for first in range(0, num_rows, ROWS):
+        count = min(ROWS, num_rows - first)
+        x_at = x_MK.ctypes.data + first * strides[0]
+        whole, column = num_out // LANES * LANES, 0
+        while column < whole:
+            weight_at, out_at = weight_KN.ctypes.data + 4 * column, out_MN.ctypes.data + first * strides[2] + 4 * column
+            if column + COLUMNS <= whole:
+                _add_tile(count, x_at, strides[0], weight_at, strides[1], num_in, out_at, strides[2])
+                column += COLUMNS
+            else:
+                _add_vector(count, x_at, strides[0], weight_at, strides[1], num_in, out_at, strides[2])
+                column += LANES
+        for row in range(first, first + count):
+            for column in range(whole, num_out):
+                total = np.float32(0)
+                for k in range(num_in):
+                    total += x_MK[row, k] * weight_KN[k, column]
+                out_MN[row, column] += total
+
+
+@compiled()
+def dot_products(x_MK: Array, y_K: Array, out_M: Array) -> None:
+    """The dot product of each row with one more; all rows must be contiguous."""
+    num_rows, num_in = x_MK.shape
+    whole = num_in // LANES * LANES
+    for first in range(0, num_rows, ROWS):
+        count = min(ROWS, num_rows - first)
+        x_at, out_at = x_MK.ctypes.data + first * x_MK.strides[0], out_M.ctypes.data + 4 * first
+        if whole:
+            _dot(count, x_at, x_MK.strides[0], y_K.ctypes.data, whole // LANES, out_at)
+        else:
+            out_M[first : first + count] = 0
+        for row in range(first, first + count):
+            for k in range(whole, num_in):
+                out_M[row] += x_MK[row, k] * y_K[k]
