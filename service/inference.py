@@ -6,6 +6,7 @@ The server and the in-process commands stand on the same object, so they answer 
 from collections.abc import Mapping, Sequence
 
 from adapters.base_facts import BaseFacts
+from adapters.config import LoraConfig
 from adapters.errors import BaseMismatchError, InvalidAdapterError
 from adapters.manifest import ASSUMED, RenderingIdentity
 from adapters.registry import Registry
@@ -16,6 +17,7 @@ from base.shapes import embedding_rows, module_shapes
 from base.source import BaseSource
 from service.engine.engine import Engine
 from service.engine.errors import InvalidAdaptersError
+from service.engine.loading import dora_refusal
 from service.engine.metrics import EngineMetrics
 from service.engine.request import EngineConfig, GenerationRequest, SamplingParams
 from service.settings import Settings
@@ -40,7 +42,7 @@ class Inference:
         self.facts = BaseFacts(name=base.name, digest=base.digest, linear_shapes=module_shapes(base.model))
         self.num_embeddings = embedding_rows(base.model)
         self.token_texts = TokenTexts(base.tokenizer)
-        self.metrics = EngineMetrics(self.model_name)
+        self.metrics = EngineMetrics(self.model_name, settings.max_loras)
         self._max_loras = settings.max_loras
         self._renderers: dict[TemplateKind, Renderer] = {}
         self._default_renderer = create_renderer(base.tokenizer)
@@ -70,7 +72,9 @@ class Inference:
                 f"{' and '.join(str(part.version.reference) for part in parts)} were trained with different prompt "
                 "templates, so no prompt suits all of them"
             )
-        return self._target(tenant, next(iter(renderers.values())), summed(parts))
+        total = summed(parts)
+        _refuse_dora(total)
+        return self._target(tenant, next(iter(renderers.values())), total)
 
     def request(
         self,
@@ -130,6 +134,15 @@ class Inference:
                 "train it again on this base, or serve the base that it was trained on"
             )
         return renderer
+
+
+def _refuse_dora(parts: Sequence[WeightedVersion]) -> None:
+    """The engine sees it at the load only, when a stream's status line has been sent."""
+    if len(parts) == 1 and parts[0].weight == 1:
+        return
+    for part in parts:
+        if LoraConfig.read(part.version.path).dora:
+            raise dora_refusal(part.source)
 
 
 def _engine_config(settings: Settings) -> EngineConfig:

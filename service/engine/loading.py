@@ -64,7 +64,7 @@ class AdapterLoader:
 
 
 def check_adapters(uses: Sequence[AdapterUse], max_loras: int) -> None:
-    """Refuses what no step could run.
+    """Refuses what no step could run, as far as that is known without reading; `dora_refusal` is for the rest.
 
     Raises:
         InvalidAdaptersError: names the adapter and the limit.
@@ -79,19 +79,11 @@ def check_adapters(uses: Sequence[AdapterUse], max_loras: int) -> None:
     for use in uses:
         if digests.count(use.source.digest) > 1:
             raise InvalidAdaptersError(f"adapter {use.source.label} is named twice; add its weights up")
-    if len(uses) > 1 or any(use.scale != 1 for use in uses):
-        _refuse_dora(uses)
 
 
-def _refuse_dora(uses: Sequence[AdapterUse]) -> None:
-    for use in uses:
-        try:
-            config = LoraConfig.read(use.source.folder)
-        except AdapterError:
-            # The load, which comes next, says what is wrong with it.
-            continue
-        if config.dora:
-            raise InvalidAdaptersError(
-                f"adapter {use.source.label} is DoRA: its magnitudes are of one adapter at full strength, so it can "
-                "be neither scaled nor merged; use it alone with scale 1"
-            )
+def dora_refusal(source: AdapterSource) -> InvalidAdaptersError:
+    """Why a DoRA adapter is neither scaled nor merged."""
+    return InvalidAdaptersError(
+        f"adapter {source.label} is DoRA: its magnitudes are of one adapter at full strength, so it can be neither "
+        "scaled nor merged; use it alone with scale 1"
+    )

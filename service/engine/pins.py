@@ -3,14 +3,31 @@
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import Protocol
 
 from service.engine.errors import AdapterLoadError, EngineError, TooManyPinsError
+from service.engine.leases import Lease
 from service.engine.request import AdapterSource
-from service.engine.residency import Lease, Residency
+from service.engine.residency import Residency
+
+
+class Verdicts(Protocol):
+    """What is known of adapters that were checked in their slots."""
+
+    def sound(self, digest: str) -> bool:
+        """Whether the adapter may answer."""
+        ...
+
+    def error(self, digest: str) -> AdapterLoadError | None:
+        """What is wrong with it, if that is known."""
+        ...
 
 
 class Pins:
     """Leases held for the operator; at least one slot stays free of them.
+
+    A pin is answered once its adapter has been checked: one that will refuse every request is no success. The engine's
+    thread checks and settles, others pin and unpin.
 
     Args:
         residency: where the adapters are.
@@ -25,7 +42,7 @@ class Pins:
         self._lock = threading.Lock()
 
     def pin(self, source: AdapterSource) -> "Future[None]":
-        """Brings an adapter into a slot and keeps it there; done when it is there, failed when it cannot be.
+        """Brings an adapter into a slot and keeps it there; done when it may answer, failed when it never will.
 
         Raises:
             TooManyPinsError: pinned adapters would take the last slot.
@@ -38,7 +55,6 @@ class Pins:
                     raise TooManyPinsError(len(self._leases), self._max_pins)
                 lease = self._leases[source.digest] = self._residency.lease(source, pinned=True)
             self._waiting.append((future, lease))
-        self.settle()
         return future
 
     def unpin(self, digest: str) -> bool:
@@ -58,20 +74,25 @@ class Pins:
         with self._lock:
             return list(self._leases)
 
-    def settle(self) -> None:
-        """Answers the pins whose adapters have come, or cannot come."""
+    def unanswered(self) -> list[Lease]:
+        """Of pins whose callers still wait."""
         with self._lock:
-            done = [pair for pair in self._waiting if not pair[1].pending]
-            self._waiting = [pair for pair in self._waiting if pair[1].pending]
-            for _, lease in done:
-                if lease.error is not None and self._leases.get(lease.source.digest) is lease:
-                    del self._leases[lease.source.digest]
-        for future, lease in done:
-            if not future.set_running_or_notify_cancel():
-                continue
-            if lease.error is not None:
-                future.set_exception(lease.error)
-            else:
+            return [lease for _, lease in self._waiting]
+
+    def settle(self, verdicts: Verdicts) -> None:
+        """Answers the pins whose adapters may answer, and ends those whose adapters never will."""
+        with self._lock:
+            settled = [pair for pair in self._waiting if _is_settled(pair[1], verdicts)]
+            self._waiting = [pair for pair in self._waiting if pair not in settled]
+            broken = {lease.source.digest: lease for _, lease in settled if _error(lease, verdicts) is not None}
+            for digest in broken:
+                del self._leases[digest]
+        for lease in broken.values():
+            self._residency.release(lease)
+        for future, lease in settled:
+            if (error := _error(lease, verdicts)) is not None:
+                _fail([future], error)
+            elif future.set_running_or_notify_cancel():
                 future.set_result(None)
 
     def fail(self, error: EngineError) -> None:
@@ -79,6 +100,15 @@ class Pins:
         with self._lock:
             waiting, self._waiting = self._waiting, []
         _fail([future for future, _ in waiting], error)
+
+
+def _error(lease: Lease, verdicts: Verdicts) -> AdapterLoadError | None:
+    return lease.error or verdicts.error(lease.source.digest)
+
+
+def _is_settled(lease: Lease, verdicts: Verdicts) -> bool:
+    in_slot_and_sound = lease.slot is not None and verdicts.sound(lease.source.digest)
+    return in_slot_and_sound or _error(lease, verdicts) is not None
 
 
 def _fail(futures: Sequence["Future[None]"], error: EngineError) -> None:

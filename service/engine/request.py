@@ -114,6 +114,8 @@ class ScoreRequest:
     """At least 1: the first token is predicted by nothing."""
     adapters: tuple[AdapterUse, ...] = ()
     tenant: str = DEFAULT_TENANT
+    timeout_seconds: float | None = None
+    """From submission; past it the scoring fails, waiting or running."""
 
 
 @dataclass(frozen=True)
@@ -177,5 +179,7 @@ class EngineConfig:
     """Adapters on the device at once."""
     max_cpu_loras: int = 64
     """Adapters in host memory at once, those on the device included."""
+    load_timeout_seconds: float = 60
+    """An adapter that has not been read by then fails those who wait for it."""
     fused: bool = True
     """Replace attention and MLP modules of known architectures by fused ones; off: the reference path."""

@@ -13,11 +13,12 @@ from service.engine.request import Answer, Delta
 class TokenStream:
     """One request's output, written by the engine thread and read by one consumer, blocking or asynchronous."""
 
-    def __init__(self, prompt_tokens: int) -> None:
+    def __init__(self, prompt_tokens: int, on_cancel: Callable[[], None] = lambda: None) -> None:
         self.prompt_tokens = prompt_tokens
         self.cached_tokens = 0
         """Of the prompt: they were in the cache when the request was admitted."""
         self.cancelled = False
+        self._on_cancel = on_cancel
         self._items: queue.SimpleQueue[Delta | EngineError] = queue.SimpleQueue()
         self._wake: Callable[[], None] = lambda: None
         self._wake_for_each = True
@@ -31,6 +32,7 @@ class TokenStream:
     def cancel(self) -> None:
         """Asks the engine to end the request; a last delta with finish reason `cancelled` follows."""
         self.cancelled = True
+        self._on_cancel()
 
     def put(self, item: Delta | EngineError) -> None:
         """Engine side: hands over a delta, or the error that ends the request."""

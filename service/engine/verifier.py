@@ -9,6 +9,7 @@ from torch import Tensor
 from base.loader import LoadedBase
 from base.shapes import embedding_rows
 from service.engine.errors import AdapterLoadError, EngineError
+from service.engine.leases import Lease
 from service.engine.model.batch import Span
 from service.engine.model.runner import ModelRunner, Work
 from service.engine.request import (
@@ -19,7 +20,6 @@ from service.engine.request import (
     SamplingParams,
     TokenLogprob,
 )
-from service.engine.residency import Lease
 from service.engine.sampling.sampler import Choice
 from service.engine.scheduling.sequence import Sequence
 from service.engine.verification import Expectation, fault

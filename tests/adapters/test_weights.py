@@ -80,6 +80,14 @@ def test_a_value_that_is_no_number_is_refused_by_tensor(
         load_weights(folder, LoraConfig.read(folder))
 
 
+def test_values_whose_sum_is_no_number_are_values(folder: Path, change_tensors: Callable[..., None]) -> None:
+    change_tensors(folder, **{B: torch.full((32, 4), 3e38)})
+
+    loaded = load_weights(folder, LoraConfig.read(folder))["model.layers.0.self_attn.q_proj"]
+
+    assert bool((loaded.lora_b_OR == 3e38).all())
+
+
 def test_a_missing_partner_is_refused(folder: Path, change_tensors: Callable[..., None]) -> None:
     change_tensors(folder, **{B: None})
 

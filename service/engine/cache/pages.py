@@ -1,8 +1,8 @@
 """Pages of the key-value cache: who holds which, and which of them keep a beginning that may come again.
 
-A page is free (nobody's, nothing in it), held (in one block table or more) or idle (in none, but indexed, so that a
-sequence which begins alike may take it up; evicted when no page is free). This is bookkeeping only, in plain Python:
-the tensors are elsewhere, and page p has token slots `p * page_tokens` to `(p + 1) * page_tokens - 1` of them.
+A page is free (nobody's), held (in one block table or more) or idle (in none, but indexed, so that a sequence which
+begins alike may take it up; evicted when no page is free). This is bookkeeping only, in plain Python: the tensors are
+elsewhere, and page p has token slots `p * page_tokens` to `(p + 1) * page_tokens - 1` of them.
 """
 
 from collections import Counter, OrderedDict
@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.engine.cache.prefix import PrefixChain, PrefixIndex, PrefixRoot
+
+_CLEARED_TOGETHER = 32
+"""Pages: clearing costs calls for each layer, and hardly more for many pages than for one."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -27,23 +30,39 @@ class BlockTable:
 
 
 class PagePool:
-    """Reference counts of pages, and the order in which idle ones are evicted from the index."""
+    """Reference counts of pages, and the order in which idle ones are evicted from the index.
+
+    A page is handed out with zeros in it. Attention reads whole pages and masks what a sequence has not written yet,
+    but a masked key or value that is not a number still spoils the sum. Nobody knows which pages hold such: logits are
+    finite where the bad token lies outside a sliding window, or where its infinite key takes no part. So no page is
+    trusted for the success of its last owner.
+    """
 
     def __init__(self, num_pages: int, index: PrefixIndex) -> None:
         self._index = index
         self._counts = [0] * num_pages
-        self._free = list(reversed(range(num_pages)))
+        self._clear = list(reversed(range(num_pages)))
+        """Free, with zeros in them."""
+        self._used: list[int] = []
+        """Free, with what their last owners left."""
+        self._to_clear: list[int] = []
+        """Of those in `_clear` or handed out: their zeros are still to be written."""
         self._idle: OrderedDict[int, None] = OrderedDict()
 
     @property
     def num_free(self) -> int:
         """Pages that can be had now, idle ones included."""
-        return len(self._free) + len(self._idle)
+        return len(self._clear) + len(self._used) + len(self._idle)
 
     def allocate(self, num: int) -> list[int]:
         """So many pages, at most `num_free`: free ones first, then the idle ones that lay longest."""
-        pages = [self._free.pop() if self._free else self._evict() for _ in range(num)]
+        pages = [self._take() for _ in range(num)]
         self.share(pages)
+        return pages
+
+    def take_to_clear(self) -> list[int]:
+        """Pages to be filled with zeros before anything is written into any of them."""
+        pages, self._to_clear = self._to_clear, []
         return pages
 
     def share(self, pages: Sequence[int]) -> None:
@@ -60,7 +79,7 @@ class PagePool:
         if page in self._index:
             self._idle[page] = None
         else:
-            self._free.append(page)
+            self._used.append(page)
 
     def touch(self, page: int) -> None:
         """If the page is idle, it was used just now."""
@@ -75,14 +94,29 @@ class PagePool:
         """
         held = Counter(page for table in tables for page in table)
         assert all(count == held[page] for page, count in enumerate(self._counts))
-        assert sorted([*self._free, *self._idle, *held]) == list(range(len(self._counts)))
+        free = [*self._clear, *self._used]
+        assert sorted([*free, *self._idle, *held]) == list(range(len(self._counts)))
         assert all(page in self._index for page in self._idle)
-        assert not any(page in self._index for page in self._free)
+        assert not any(page in self._index for page in free)
 
-    def _evict(self) -> int:
-        page, _ = self._idle.popitem(last=False)
-        self._index.evict(page)
-        return page
+    def _take(self) -> int:
+        if not self._clear:
+            self._clear = self._take_used() or self._evict()
+            self._to_clear += self._clear
+        return self._clear.pop()
+
+    def _take_used(self) -> list[int]:
+        pages = self._used[-_CLEARED_TOGETHER:]
+        del self._used[-_CLEARED_TOGETHER:]
+        return pages
+
+    def _evict(self) -> list[int]:
+        """The page that lay longest, and of a large cache some more."""
+        num = max(1, min(_CLEARED_TOGETHER, len(self._idle) // _CLEARED_TOGETHER))
+        pages = [self._idle.popitem(last=False)[0] for _ in range(num)]
+        for page in pages:
+            self._index.evict(page)
+        return pages[::-1]
 
 
 class Pages:
@@ -154,13 +188,24 @@ class Pages:
                 self._index.insert(table.chain.key(number, token_ids), table.pages[number])
         table.num_committed = num_full
 
-    def close(self, table: BlockTable) -> None:
-        """Gives the table's pages back; those that are full and computed stay cached while nobody needs the room."""
+    def close(self, table: BlockTable, *, keep: bool = True) -> None:
+        """Gives the table's pages back; those that are full and computed stay cached while nobody needs the room.
+
+        Without `keep` none stays: they led to something that nobody should start from.
+        """
         self._tables.remove(table)
         # From the end, so that of a chain the last page is evicted first: it is of no use without those before it.
         for number in reversed(range(len(table.pages))):
-            self._give_back(table, number)
+            if keep:
+                self._give_back(table, number)
+            else:
+                self._index.discard(table.pages[number])
+                self._pool.release(table.pages[number])
         table.pages = []
+
+    def take_to_clear(self) -> list[int]:
+        """Pages to be filled with zeros before the next step writes into them."""
+        return self._pool.take_to_clear()
 
     def check_integrity(self) -> None:
         """Counts, order and index agree with the open tables.

@@ -70,6 +70,11 @@ class PrefixIndex:
         """Forgets what the page holds."""
         del self._pages[self._keys.pop(page)]
 
+    def discard(self, page: int) -> None:
+        """As `evict`, where it holds something."""
+        if page in self:
+            self.evict(page)
+
     def check_integrity(self) -> None:
         """Both directions agree.
 

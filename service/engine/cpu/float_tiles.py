@@ -151,7 +151,7 @@ def dot_products(x_MK: Array, y_K: Array, out_M: Array) -> None:
         count = min(ROWS, num_rows - first)
         x_at, out_at = x_MK.ctypes.data + first * x_MK.strides[0], out_M.ctypes.data + 4 * first
         if whole:
-            _dot(count, x_at, x_MK.strides[0], y_K.ctypes.data, whole // LANES, out_at)
+            _dot(count, x_at, x_MK.strides[0], y_K.ctypes.data, whole // LANES, out_at)  # type: ignore[call-arg]
         else:
             out_M[first : first + count] = 0
         for row in range(first, first + count):

@@ -1,4 +1,4 @@
-"""Where adapters live on the device: stacked weights whose addresses never change.
+"""Where adapters live on the device: stacked weights whose addresses do not change while any adapter has their rank.
 
 Shape legend: S slots, I in_features, O out_features of all parts, N parts, R rank, P pieces of the outputs, F features
 of a piece.
@@ -45,8 +45,8 @@ class Stack:
 class Slots:
     """Stacks by rank, so that a small adapter never pays for a large one.
 
-    A stack is made with the first adapter of its rank. Writing into a slot is safe while others are read: a free slot's
-    result is used by nobody.
+    A rank's stacks are made with its first adapter, and may go when another rank's comes after its last. Writing into a
+    slot is safe while others are read: a free slot's result is used by nobody.
     """
 
     def __init__(self, groups: Sequence[Group], num_slots: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -76,13 +76,14 @@ class Slots:
         return slot
 
     def _fill(self, adapter: FoldedAdapter) -> Slot:
+        self._drop_unused(adapter.rank)
         stacks = self._stacks.get(adapter.rank) or self._create(adapter.rank)
         # The lowest: batched products run over a range of slots, so they should lie close together.
-        free = self._free[adapter.rank]
-        index = min(free)
-        free.remove(index)
+        index = min(self._free[adapter.rank])
         for name, stack in stacks.items():
             _write(stack, index, adapter.groups.get(name))
+        # Only now, so that an adapter that cannot be written leaves its place to others.
+        self._free[adapter.rank].remove(index)
         return Slot(adapter.rank, index, frozenset(adapter.groups), adapter.dora)
 
     def free(self, slot: Slot) -> None:
@@ -94,6 +95,12 @@ class Slots:
         """Asserts that no slot is free twice."""
         for free in self._free.values():
             assert len(set(free)) == len(free) <= self._num_slots
+
+    def _drop_unused(self, rank: int) -> None:
+        """Gives the memory of other ranks back that no adapter has any more; on CUDA, graphs hold their addresses."""
+        if self._stream is None:
+            for other in [each for each, free in self._free.items() if len(free) == self._num_slots and each != rank]:
+                del self._free[other], self._stacks[other]
 
     def _create(self, rank: int) -> Mapping[str, Stack]:
         self._stacks[rank] = {group.name: self._stack(group, rank) for group in self._groups}

@@ -50,7 +50,6 @@ class Scheduler:
         self.running: list[Sequence] = []
         """In order of admission."""
         self.num_preemptions = 0
-        self._abandoned: list[int] = []
 
     def plan(self) -> list[Part]:
         """The next step; single tokens first, equal adapters side by side. Empty if nothing can run."""
@@ -74,20 +73,14 @@ class Scheduler:
         assert sequence.table is not None
         self._pages.commit(sequence.table, sequence.token_ids, num_tokens)
 
-    def finish(self, sequence: Sequence) -> None:
-        """A running sequence ends; its pages are free at once."""
+    def finish(self, sequence: Sequence, *, keep: bool = True) -> None:
+        """A running sequence ends; its pages are free at once, and without `keep` nobody starts from them."""
         self.running.remove(sequence)
-        self._close(sequence)
+        self._close(sequence, keep=keep)
 
-    def unproven_pages(self, sequence: Sequence) -> list[int]:
-        """Pages of a running sequence whose content nobody has seen good."""
-        assert sequence.table is not None
-        return sequence.table.pages[sequence.table.num_committed :]
-
-    def take_abandoned(self) -> list[int]:
-        """Pages that preempted sequences left with content that nobody has seen good."""
-        pages, self._abandoned = self._abandoned, []
-        return pages
+    def take_to_clear(self) -> list[int]:
+        """Pages that the planned step will write into, and that must hold zeros before."""
+        return self._pages.take_to_clear()
 
     def check_integrity(self) -> None:
         """Asserts what holds between steps.
@@ -169,15 +162,14 @@ class Scheduler:
     def _preempt(self, parts: dict[Sequence, int], sequence: Sequence) -> None:
         """Sends a running sequence back; its tokens are kept, their keys and values are computed again."""
         parts.pop(sequence, None)
-        self._abandoned += self.unproven_pages(sequence)
         self.finish(sequence)
         sequence.num_computed = 0
         self.waiting.push_front(sequence)
         self.num_preemptions += 1
 
-    def _close(self, sequence: Sequence) -> None:
+    def _close(self, sequence: Sequence, *, keep: bool) -> None:
         assert sequence.table is not None
-        self._pages.close(sequence.table)
+        self._pages.close(sequence.table, keep=keep)
         sequence.table = None
 
 

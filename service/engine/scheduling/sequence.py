@@ -1,5 +1,6 @@
 """One request on its way through the engine."""
 
+import math
 import time
 from collections.abc import Sequence as Ordered
 from concurrent.futures import Future
@@ -10,9 +11,9 @@ import xgrammar
 from service.engine.cache.pages import BlockTable
 from service.engine.cache.prefix import PrefixRoot
 from service.engine.errors import EngineError
+from service.engine.leases import Lease
 from service.engine.lora.routing import Use, Uses
 from service.engine.request import FinishReason, GenerationRequest, TokenLogprob
-from service.engine.residency import Lease
 from service.engine.sampling.sampler import Choice
 from service.engine.sampling.state import SamplingState
 
@@ -113,6 +114,10 @@ class Sequence:
         if not self._caching:
             return 0
         return len(self.token_ids) - 1 if self.num_scored is None else self.num_scored - 1
+
+    def seconds_left(self, now: float) -> float:
+        """Until its time is over, at least 0."""
+        return math.inf if self._deadline is None else max(0.0, self._deadline - now)
 
     def overdue(self, now: float) -> bool:
         """Whether its time is over."""

@@ -41,7 +41,8 @@ def test_without_keys_only_loopback_is_served(make_settings: Callable[..., Setti
 
 
 def test_with_keys_every_address_is_served(make_settings: Callable[..., Settings]) -> None:
-    listen(make_settings(host="0.0.0.0", api_keys="acme=key")).close()
+    with listen(make_settings(host="0.0.0.0", api_keys="acme=key")) as listening:
+        assert listening.getsockname()[0] == "0.0.0.0"
 
 
 def test_a_port_in_use_is_told(make_settings: Callable[..., Settings]) -> None:

@@ -10,6 +10,8 @@ import pytest
 import torch
 from prometheus_client import generate_latest
 
+from adapters.config import LoraConfig
+from adapters.errors import InvalidAdapterError
 from service.engine.engine import Engine
 from service.engine.errors import (
     AdapterLoadError,
@@ -54,7 +56,7 @@ def test_concurrent_requests_through_few_slots_get_what_a_serial_oracle_gives(
         excused += check_greedy(answer, oracle.greedy(prompt, None if model is None else model.folder, length))
     assert excused <= 1
     assert len(engine.resident()) == 2
-    assert engine._residency._state.evictions >= 4
+    assert engine._residency.num_evictions >= 4
 
 
 def test_an_adapter_that_cannot_be_loaded_fails_only_its_own_requests(
@@ -138,8 +140,6 @@ def test_adapters_that_cannot_act_together_are_refused(
     for uses, text in (
         ([plain, plain], "named twice"),
         ([plain, other, rslora], "3 adapters are asked for together.*holds 2"),
-        ([plain, dora], "DoRA"),
-        ([AdapterUse(dora.source, 0.5)], "DoRA"),
     ):
         with pytest.raises(InvalidAdaptersError, match=text):
             engine.submit(make_request([5], uses=uses))
@@ -147,6 +147,30 @@ def test_adapters_that_cannot_act_together_are_refused(
             engine.score([ScoreRequest(token_ids=(5, 6), start=1, adapters=tuple(uses))])
     with pytest.raises(InvalidAdaptersError, match="max_loras is 0"):
         start_engine(max_loras=0).submit(make_request([5], adapters[0]))
+    # What an adapter is can be seen only when it has been read, which no caller waits for.
+    for uses in ([plain, dora], [AdapterUse(dora.source, 0.5)]):
+        with pytest.raises(InvalidAdaptersError, match="DoRA"):
+            engine.submit(make_request([5], uses=uses)).answer()
+        (scored,) = engine.score([ScoreRequest(token_ids=(5, 6), start=1, adapters=tuple(uses))])
+        with pytest.raises(InvalidAdaptersError, match="DoRA"):
+            scored.result(10)
+    assert len(engine.submit(make_request([5], dora.source)).answer().token_ids) == 12
+
+
+def test_submitting_reads_nothing_from_disk(
+    start_engine: Start, make_request: MakeRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, reader = start_engine(), set[str]()
+
+    def read(folder: Path) -> LoraConfig:
+        reader.add(threading.current_thread().name)
+        raise InvalidAdapterError(f"{folder} is not there")
+
+    monkeypatch.setattr(LoraConfig, "read", read)
+    uses = [AdapterUse(AdapterSource(f"sha256:{at}", tmp_path / str(at)), 0.5) for at in range(2)]
+    with pytest.raises(AdapterLoadError):
+        engine.submit(make_request([5], uses=uses)).answer()
+    assert reader == {"adapter-reader"}
 
 
 def test_requests_are_queued_together_or_not_at_all(
@@ -241,6 +265,22 @@ def test_a_pinned_adapter_outlives_the_traffic_of_others(
     for source in adapters[1:3]:
         engine.submit(make_request(prompts[0], source, max_tokens=2)).answer()
     assert engine.placement(adapters[0].digest) != "device"
+
+
+def test_a_pin_fails_if_its_adapter_answers_as_the_base(
+    start_engine: Start, make_request: MakeRequest, adapters: list[AdapterSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = start_engine(max_loras=2)
+    engine.pin(adapters[0]).result(30)
+    engine.unpin(adapters[0].digest)
+    monkeypatch.setattr("service.engine.verifier.fault", lambda *_: "it answers as the base")
+    for _ in range(2):
+        with pytest.raises(AdapterLoadError, match=rf"{adapters[1].name}: it answers as the base"):
+            engine.pin(adapters[1]).result(30)
+    assert engine.pinned() == []
+    # What has been found sound stays so.
+    engine.pin(adapters[0]).result(30)
+    assert len(engine.submit(make_request([5], adapters[0])).answer().token_ids) == 12
 
 
 def test_a_merge_for_which_pins_leave_no_room_is_told_so(

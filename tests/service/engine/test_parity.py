@@ -85,7 +85,7 @@ def test_chunks_preemption_and_eviction_leave_no_trace(
         excused += check_greedy(stream.answer().token_ids, expected)
     assert excused <= 1
     assert engine._loop._scheduler.num_preemptions
-    assert engine._residency._state.evictions
+    assert engine._residency.num_evictions
 
 
 def test_adapters_change_the_output(oracle: Any, adapters: list[AdapterSource], prompts: list[tuple[int, ...]]) -> None:

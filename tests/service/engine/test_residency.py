@@ -2,6 +2,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -9,12 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from service.engine.errors import AdapterLoadError
+from service.engine.leases import Lease
 from service.engine.loading import LoadedAdapter
 from service.engine.lora.fold import FoldedAdapter
 from service.engine.lora.slots import Slot
 from service.engine.metrics import EngineMetrics
+from service.engine.reading import ReadLimits
 from service.engine.request import AdapterSource
-from service.engine.residency import Lease, Limits, Residency
+from service.engine.residency import Limits, Residency
 from service.engine.verification import Expectation
 
 A, B, C, D, BAD = (AdapterSource(name, Path(name)) for name in ("a", "b", "c", "d", "bad"))
@@ -59,8 +62,9 @@ def make() -> Iterator[Make]:
         host: int = 8,
         places: Places | None = None,
         on_change: Callable[[], None] = lambda: None,
+        **reads: Any,
     ) -> Residency:
-        limits = Limits(device=device, host=host, patience_seconds=patience_seconds)
+        limits = Limits(device=device, host=host, patience_seconds=patience_seconds, reads=ReadLimits(**reads))
         made.append(Residency(loader, places or Places(device), limits, on_change, EngineMetrics("tiny")))
         return made[-1]
 
@@ -92,7 +96,7 @@ def test_an_adapter_is_loaded_once_for_many(make: Make) -> None:
     residency = make(2)
     leases = [settled(residency.lease(A)) for _ in range(3)]
     assert all(lease.slot is leases[0].slot for lease in leases)
-    assert residency._state.loads == 1
+    assert residency.num_loads == 1
 
 
 def test_the_least_recently_used_idle_one_makes_room(make: Make) -> None:
@@ -204,11 +208,20 @@ def test_a_holder_can_share_what_is_being_drained(make: Make) -> None:
     waiting = residency.lease(B)
     assert residency.lease(A).pending
     beside = residency.lease_beside(held)
+    assert beside is not None
     assert beside.slot == held.slot
     residency.release(held)
     assert still_pending(waiting)
     residency.release(beside)
     settled(waiting)
+
+
+def test_what_has_left_its_slot_cannot_be_shared_any_more(make: Make) -> None:
+    residency = make(1)
+    held = settled(residency.lease(A))
+    residency.release(held)
+    settled(residency.lease(B))
+    assert residency.lease_beside(held) is None
 
 
 def test_a_drained_adapter_is_lent_again_when_nobody_waits_any_more(make: Make) -> None:
@@ -222,7 +235,7 @@ def test_a_drained_adapter_is_lent_again_when_nobody_waits_any_more(make: Make) 
     residency.release(waiting)
     assert held_up.slot is not None
     assert len(changes) > before
-    assert residency._state.loads == 1
+    assert residency.num_loads == 1
 
 
 def test_what_is_pinned_is_not_drained(make: Make) -> None:
@@ -245,8 +258,8 @@ def test_adapters_wanted_together_are_granted_together_or_not_at_all(make: Make)
     assert both[1].pending
     residency.release(busy)
     # Granted would mean that it holds A and waits for C.
-    assert residency._state.resident["a"].num_leases == 0
-    assert residency._state.resident["b"].num_leases == 1
+    assert residency._lending.resident["a"].num_leases == 0
+    assert residency._lending.resident["b"].num_leases == 1
 
 
 def test_of_adapters_wanted_together_none_makes_room_for_another(make: Make) -> None:
@@ -255,10 +268,10 @@ def test_of_adapters_wanted_together_none_makes_room_for_another(make: Make) -> 
     both = residency.lease_together([B, C])
     assert still_pending(both[0])
     assert residency.resident() == ["a", "b"]
-    assert residency._state.evictions == 0
+    assert residency.num_evictions == 0
     residency.release(busy)
     assert settled(both[1]).slot is not None
-    assert residency._state.loads == 3
+    assert residency.num_loads == 3
 
 
 def test_two_that_want_more_than_there_is_room_for_get_it_one_after_the_other(make: Make) -> None:
@@ -302,6 +315,124 @@ def test_a_load_blocks_no_one_who_has_an_adapter(make: Make) -> None:
     settled(waiting)
 
 
+class Disk:
+    """Some of whose files never come until it is repaired."""
+
+    def __init__(self, *hanging: AdapterSource) -> None:
+        self.hanging = hanging
+        self.repaired = threading.Event()
+        self.asked: list[str] = []
+
+    def load(self, source: AdapterSource) -> LoadedAdapter:
+        self.asked.append(source.digest)
+        assert source not in self.hanging or self.repaired.wait(20)
+        return load(source)
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    made = Disk(A, B)
+    yield made
+    made.repaired.set()
+
+
+def test_reads_that_hang_hold_up_no_others(make: Make, disk: Disk) -> None:
+    residency = make(3, loader=disk.load, concurrent=1, slow_seconds=0.05)
+    hanging = [residency.lease(A), residency.lease(B)]
+    assert settled(residency.lease(C)).slot is not None
+    assert all(lease.pending for lease in hanging)
+    disk.repaired.set()
+    assert all(settled(lease).slot is not None for lease in hanging)
+    assert sorted(disk.asked) == ["a", "b", "c"]
+
+
+def test_a_read_that_hangs_fails_those_who_wait_for_it_and_those_who_come_later(make: Make, disk: Disk) -> None:
+    changes: list[None] = []
+    residency = make(
+        2, loader=disk.load, slow_seconds=0.02, timeout_seconds=0.1, on_change=lambda: changes.append(None)
+    )
+    together, alone = residency.lease_together([C, A]), residency.lease(A)
+    for lease in (*together, alone, residency.lease(A)):
+        assert "a could not be read: 1 reads have not ended within 0.1 s" in str(settled(lease).error)
+    assert changes
+    assert disk.asked.count("a") == 1
+    # What it brings in the end serves those who ask then.
+    disk.repaired.set()
+    deadline = time.monotonic() + 10
+    while residency.placement("a") == "store":
+        assert time.monotonic() < deadline
+    assert settled(residency.lease(A)).slot is not None
+    assert disk.asked.count("a") == 1
+
+
+def test_a_storage_that_does_not_answer_at_all_is_told_to_everybody(make: Make, disk: Disk) -> None:
+    residency = make(2, loader=disk.load, threads=2, slow_seconds=0.01, timeout_seconds=0.05)
+    for source in (A, B):
+        residency.lease(source)
+    assert "c could not be read: 2 reads" in str(settled(residency.lease(C)).error)
+    assert "c" not in disk.asked
+
+
+def test_closing_does_not_wait_for_a_read_that_hangs(
+    make: Make, disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("service.engine.residency._CLOSING_SECONDS", 0.05)
+    residency = make(2, loader=disk.load)
+    residency.lease(A)
+    while not disk.asked:
+        time.sleep(0.001)
+    residency.close()
+    assert "1 threads that load adapters have not ended" in caplog.text
+    disk.repaired.set()
+
+
+def test_a_system_without_threads_to_spare_fails_loads_and_nothing_else(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    residency = make(2)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert "could not be loaded: RuntimeError" in str(settled(residency.lease(A)).error)
+    assert "can't start new thread" in caplog.text
+    assert settled(residency.lease(A)).slot is not None
+
+
+def test_what_waits_for_a_slot_is_read_meanwhile(make: Make) -> None:
+    residency = make(1)
+    held = settled(residency.lease(A))
+    waiting = [residency.lease(B), residency.lease(C)]
+    deadline = time.monotonic() + 10
+    while [residency.placement(name) for name in "bc"] != ["host", "host"]:
+        assert time.monotonic() < deadline
+    assert all(lease.pending for lease in waiting)
+    residency.release(held)
+    settled(waiting[0])
+
+
+def test_reading_ahead_never_drives_out_what_is_waited_for_longer(make: Make) -> None:
+    asked: list[str] = []
+
+    def counting(source: AdapterSource) -> LoadedAdapter:
+        asked.append(source.digest)
+        return load(source)
+
+    residency = make(2, loader=counting, host=2)
+    held = [settled(residency.lease(source)) for source in (A, B)]
+    claims = [residency.lease_together(pair) for pair in ([C, D], [A, C], [B, D])]
+    time.sleep(0.05)
+    assert sorted(asked) == ["a", "b", "c", "d"]
+    for lease in held:
+        residency.release(lease)
+    for claim in claims:
+        assert all(settled(lease).slot is not None for lease in claim)
+        for lease in claim:
+            residency.release(lease)
+
+
 class Machine(RuleBasedStateMachine):
     """Any order of claims and returns: bounds hold at any time, and whoever can be served is."""
 
@@ -332,7 +463,9 @@ class Machine(RuleBasedStateMachine):
     def share(self, data: st.DataObject) -> None:
         lease = self.claims[data.draw(st.integers(0, len(self.claims) - 1))][0]
         if lease.slot is not None:
-            self.beside.append(self.residency.lease_beside(lease))
+            beside = self.residency.lease_beside(lease)
+            assert beside is not None
+            self.beside.append(beside)
 
     @rule()
     def give_shared_back(self) -> None:
@@ -355,7 +488,7 @@ class Machine(RuleBasedStateMachine):
     def counts_are_those_of_the_leases(self) -> None:
         with self.residency._changed:
             granted = [lease for claim in self.claims for lease in claim if lease.slot is not None] + self.beside
-            for digest, entry in self.residency._state.resident.items():
+            for digest, entry in self.residency._lending.resident.items():
                 assert entry.num_leases == sum(lease.source.digest == digest for lease in granted)
 
     @invariant()

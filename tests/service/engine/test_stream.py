@@ -11,8 +11,8 @@ from service.engine.stream import TokenStream
 DELTAS = [Delta("he", (1,)), Delta("", (2,)), Delta("llo", (3,)), Delta("!", (4,), "stop")]
 
 
-def filled() -> TokenStream:
-    stream = TokenStream(5)
+def filled(on_cancel: Callable[[], None] = lambda: None) -> TokenStream:
+    stream = TokenStream(5, on_cancel)
     for delta in DELTAS:
         stream.put(delta)
     return stream
@@ -66,15 +66,20 @@ def test_a_reader_who_leaves_an_event_loop_cancels() -> None:
         assert await anext(deltas) == DELTAS[0]
         await deltas.aclose()  # type: ignore[attr-defined]
 
-    stream = filled()
+    told: list[bool] = []
+    stream = filled(lambda: told.append(stream.cancelled))
     asyncio.run(leave(stream))
     assert stream.cancelled
+    # When the engine is told, it can see it.
+    assert told == [True]
 
 
 def test_a_reader_who_stays_to_the_end_does_not_cancel() -> None:
-    stream = filled()
-    asyncio.run(stream.answer_async())
+    told: list[None] = []
+    stream = filled(lambda: told.append(None))
+    assert asyncio.run(stream.answer_async()).token_ids == (1, 2, 3, 4)
     assert not stream.cancelled
+    assert told == []
 
 
 def test_a_closed_loop_does_not_stop_the_engine() -> None:

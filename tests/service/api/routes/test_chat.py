@@ -68,7 +68,13 @@ def test_what_was_answered_can_be_sent_back(client: TestClient) -> None:
         "tool_calls": None,
         "annotations": [],
     }
-    chat(client, messages=[*USER, answered, {"role": "user", "content": "go on"}])
+    plain = {"role": "assistant", "content": "hi"}
+    found, expected = (
+        chat(client, messages=[*USER, turn, {"role": "user", "content": "go on"}]) for turn in (answered, plain)
+    )
+    assert found["choices"][0]["message"] == expected["choices"][0]["message"]
+    assert found["usage"]["prompt_tokens"] == expected["usage"]["prompt_tokens"]
+    assert found["usage"]["prompt_tokens"] > chat(client)["usage"]["prompt_tokens"]
 
 
 def test_the_newer_name_of_max_tokens_counts(client: TestClient) -> None:
@@ -94,7 +100,7 @@ def test_what_is_not_built_is_refused_by_name(client: TestClient, name: str, val
 
 
 def test_what_asks_for_nothing_is_accepted(client: TestClient) -> None:
-    chat(
+    answer = chat(
         client,
         logprobs=False,
         top_logprobs=None,
@@ -110,6 +116,7 @@ def test_what_asks_for_nothing_is_accepted(client: TestClient) -> None:
         stop=None,
         stream_options=None,
     )
+    assert answer["choices"] == chat(client)["choices"]
 
 
 def test_stream_options_need_a_stream(client: TestClient) -> None:

@@ -1,3 +1,4 @@
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -84,6 +85,8 @@ class SlotMachine(RuleBasedStateMachine):
     def free(self, data: st.DataObject) -> None:
         slot, _ = self.held.pop(data.draw(st.sampled_from(sorted(self.held))))
         self.slots.free(slot)
+        if not any(rank == slot.rank for rank, _ in self.held):
+            self.addresses = {key: address for key, address in self.addresses.items() if key[0] != slot.rank}
 
     @invariant()
     def contents_are_those_written(self) -> None:
@@ -92,7 +95,7 @@ class SlotMachine(RuleBasedStateMachine):
             check_content(self.slots, slot, written)
 
     @invariant()
-    def addresses_never_change(self) -> None:
+    def addresses_do_not_change_while_a_rank_is_in_use(self) -> None:
         for rank in {rank for rank, _ in self.held}:
             for group in GROUPS:
                 stack = self.slots.stack(rank, group.name)
@@ -112,6 +115,32 @@ def test_a_slot_cannot_be_freed_twice() -> None:
     slots.free(slot)
     with pytest.raises(AssertionError):
         slots.free(slot)
+
+
+def test_an_adapter_that_cannot_be_written_takes_no_slot() -> None:
+    slots = Slots(GROUPS, 1, torch.float32, CPU)
+    good, broken = (adapter(seed, 8, frozenset({"q"}), dora=False) for seed in range(2))
+    broken.groups["q"].b_PRF.resize_(3)
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            slots.write(broken)
+    slots.check_integrity()
+    check_content(slots, slots.write(good), good)
+
+
+def test_a_rank_that_no_adapter_has_any_more_gives_its_memory_back() -> None:
+    slots = Slots(GROUPS, NUM_SLOTS, torch.float32, CPU)
+    large, small = (adapter(0, rank, frozenset({"q"}), dora=False) for rank in (64, 8))
+    first, second = slots.write(large), slots.write(large)
+    stack = weakref.ref(slots.stack(64, "q"))
+    slots.free(first)
+    kept = slots.write(small)
+    assert stack() is not None
+    slots.free(second)
+    slots.write(small)
+    assert stack() is None
+    check_content(slots, kept, small)
+    check_content(slots, slots.write(large), large)
 
 
 def test_a_stack_is_made_with_the_first_adapter_of_its_rank() -> None:

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from service.engine.cache.pages import Pages
 from service.engine.cache.prefix import PrefixRoot
 from service.engine.errors import EngineError
+from service.engine.leases import Lease
 from service.engine.lora.slots import Slot
 from service.engine.request import (
     AdapterSource,
@@ -19,7 +20,6 @@ from service.engine.request import (
     SamplingParams,
     TokenLogprob,
 )
-from service.engine.residency import Lease
 from service.engine.sampling.sampler import Choice
 from service.engine.scheduling.pace import Pace
 from service.engine.scheduling.scheduler import Part, Scheduler, SchedulerLimits
@@ -96,8 +96,7 @@ class World:
         """One step, with all that must hold of it."""
         parts = self.scheduler.plan()
         self.check_integrity()
-        dirty = self.scheduler.take_abandoned()
-        assert not any(page in self.pages._index for page in dirty)
+        self.clear()
         assert all(part.count > 0 for part in parts)
         assert sum(part.count for part in parts) <= self.limits.max_num_batched_tokens
         assert len({id(part.sequence) for part in parts}) == len(parts)
@@ -114,6 +113,17 @@ class World:
 
     def chooses(self, part: Part) -> bool:
         return part.count == part.sequence.num_left and self.most_new[part.sequence] > 0
+
+    def clear(self) -> None:
+        """Before anything is written: what a sequence has not computed yet holds nothing of others."""
+        size = self.pages.page_tokens
+        for page in self.scheduler.take_to_clear():
+            for at in range(page * size, (page + 1) * size):
+                self.slots.pop(at, None)
+        for run in self.scheduler.running:
+            assert run.table is not None
+            rest = range(run.num_computed, len(run.table.pages) * size)
+            assert not any(self.slot(run, position) in self.slots for position in rest)
 
     def write(self, part: Part) -> None:
         """Keys and values of the part's tokens; no other's that is still read may be overwritten."""
@@ -214,25 +224,6 @@ def test_the_youngest_gives_way_and_loses_nothing_but_time() -> None:
     assert len(second.token_ids) > 9
     world.finish_all()
     assert len(first.token_ids) == len(second.token_ids) == 17
-
-
-def test_what_a_preempted_prompt_left_is_handed_over_to_be_cleared() -> None:
-    world = World(num_pages=8, max_num_batched_tokens=4, caching=False)
-    first = world.push(range(4), num_new=20)
-    world.step()
-    second = world.push(range(20, 44), num_new=1)
-    dirty: list[int] = []
-    while not world.scheduler.num_preemptions:
-        held = [] if second.table is None else list(second.table.pages)
-        world.scheduler.plan()
-        dirty = world.scheduler.take_abandoned()
-        for run in world.scheduler.running:
-            run.num_computed = min(run.num_computed + 1, len(run.token_ids))
-            if run is first and run.num_left == 0:
-                run.token_ids.append(7)
-    assert set(dirty) == set(held)
-    assert len(held) == 6
-    assert world.scheduler.take_abandoned() == []
 
 
 def test_copies_of_a_prompt_wait_for_the_first_and_share_it() -> None:
