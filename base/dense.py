@@ -10,8 +10,8 @@ from base.errors import UnsupportedError
 from base.int8 import Int8Linear
 
 
-def dense_weight(linear: nn.Module) -> Tensor:
-    """The weight [out, in] of `linear` in float32, dequantised where it is quantised, detached.
+def dense_weight(linear: nn.Module, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The weight [out, in] of `linear` in `dtype`, dequantised where it is quantised, detached.
 
     Raises:
         UnsupportedError: the layer is of a kind this function does not know.
@@ -26,7 +26,7 @@ def dense_weight(linear: nn.Module) -> Tensor:
         dense = weight.detach()
     else:
         raise UnsupportedError(f"no dense weight for a layer of type {type(linear).__name__}")
-    return dense.to(torch.float32)
+    return dense.to(dtype)
 
 
 def _int8_scale(linear: nn.Module) -> Any:

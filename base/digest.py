@@ -101,7 +101,7 @@ def _line(*parts: object) -> bytes:
 
 
 def _stored_tensors(folder: Path) -> Iterator[_StoredTensor]:
-    files = _weight_files(folder)
+    files = weight_files(folder)
     if not files:
         raise InvalidBaseError(f"{folder} holds no *.safetensors weights")
     for file in files:
@@ -111,8 +111,12 @@ def _stored_tensors(folder: Path) -> Iterator[_StoredTensor]:
             raise InvalidBaseError(f"{file} is not a readable safetensors file: {error}") from error
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """What transformers would load: some folders carry the same weights a second time under another name."""
+def weight_files(folder: Path) -> list[Path]:
+    """What transformers would load: some folders carry the same weights a second time under another name.
+
+    Raises:
+        InvalidBaseError: the index of several files cannot be read.
+    """
     if (folder / _INDEX).is_file():
         shards = _read_json(folder / _INDEX).get("weight_map", {})
         return [folder / name for name in sorted(set(shards.values()))]

@@ -15,12 +15,16 @@ class TrainingConfig(BaseModel):
     max_steps: int | None = Field(default=None, ge=1)
     """Ends after so many optimizer steps, if `epochs` has not ended before."""
     batch_size: int = Field(default=8, ge=1, le=4096)
-    """Rows of one forward and backward pass."""
+    """Rows of one forward and backward pass when padded; an optimizer step takes this times `gradient_accumulation`."""
     gradient_accumulation: int = Field(default=1, ge=1, le=4096)
     """Passes of one optimizer step; the loss is weighted by labelled tokens over all of them."""
     layout: Literal["packed", "padded"] = "packed"
-    """How a batch's rows lie in memory: end to end, each blind to the others, or side by side with padding.
-    The loss is the same."""
+    """How a step's rows lie in memory: end to end in as few packs as they fit, each row blind to the others, or side by
+    side with padding, those of like length together. The loss is the same."""
+    pack_tokens: int = Field(default=2048, ge=8, le=1_048_576)
+    """Most tokens of one pass when packed, a longer row excepted: memory depends on it, the result does not."""
+    activation_checkpointing: bool = False
+    """Keep no activations within a layer and compute them again in backward: about a third slower, far less memory."""
     max_length: int = Field(default=1024, ge=8, le=1_048_576)
     """Tokens of a row, at most the base's context; what is beyond is cut off and counted."""
 
@@ -34,6 +38,8 @@ class TrainingConfig(BaseModel):
     dora: bool = False
     """Learn a magnitude per output beside the low-rank direction (arXiv:2402.09353)."""
 
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    """The last two keep AdamW's moments in 8 bits, in pages that may move to host memory; on CUDA only."""
     learning_rate: float = Field(default=5e-4, gt=0, le=1)
     """At its peak, after the warm-up."""
     warmup_ratio: float = Field(default=0.05, ge=0, le=1)

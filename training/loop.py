@@ -3,27 +3,31 @@
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-from torch import nn
 
 from adapters.config import LoraConfig
 from base.loader import LoadedBase
 from base.shapes import module_shapes
-from training.batches import Batch, Schedule, in_length_order, make_batch
-from training.checkpoint import Checkpoints, Progress
+from training.artifacts.checkpoint import Checkpoints, Progress
+from training.artifacts.weights import read_layers, write_layers
 from training.config import TrainingConfig
 from training.errors import DivergedError, Stopped
 from training.events import CheckpointEvent, EvalEvent, Listener, StartEvent, StepEvent
-from training.lora import LoraLinear, adapters_off, inject, remove, target_names
-from training.loss import labelled_nll, mean_nll
+from training.layers.lora import LoraLinear, target_names
+from training.layers.network import Network
 from training.memory import peak_memory_bytes
-from training.optimizer import create_optimizer, optimizer_tensors, restore_optimizer
+from training.objectives.objective import Objective, mean_loss
+from training.objectives.supervised import Supervised
+from training.optimization.learning_rate import learning_rate_factor
+from training.optimization.optimizer import create_optimizer, optimizer_tensors, restore_optimizer
+from training.optimization.step import Outcome, accumulate, update
+from training.precision import refuse_dtype
+from training.rows.batches import Batch, make_batch
+from training.rows.examples import Prepared
+from training.rows.order import Schedule, passes
 from training.run import TrainingData, TrainingResult, adapter_config, fingerprint
-from training.schedule import learning_rate_factor
-from training.weights import read_layers, write_layers
 
 Finish = Callable[[dict[str, LoraLinear], LoraConfig, TrainingResult], None]
 """Writes the adapter while its layers are still in the model."""
@@ -39,6 +43,7 @@ class Trainer:
         output: checkpoints go to `output/checkpoints`.
         listen: receives events as they happen.
         should_stop: asked after every step; when true the run checkpoints and raises `Stopped`.
+        objective: what is minimised.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Trainer:
         *,
         listen: Listener,
         should_stop: Callable[[], bool] = lambda: False,
+        objective: Objective | None = None,
     ) -> None:
         self._base = base
         self._config = config
@@ -57,6 +63,7 @@ class Trainer:
         self._output = output
         self._listen = listen
         self._should_stop = should_stop
+        self._objective = objective or Supervised()
         self._schedule = Schedule(
             num_rows=len(data.train.examples),
             batch_size=config.batch_size,
@@ -70,7 +77,6 @@ class Trainer:
         )
         self._progress = Progress(step=0, trained_tokens=0, seconds=0.0, base_valid_loss=None, train_loss=math.nan)
         self._valid_loss: float | None = None
-        self._layers: dict[str, LoraLinear] = {}
 
     def run(self, finish: Finish, *, resume: bool) -> TrainingResult:
         """Trains to the end, or on from the newest checkpoint when `resume`, and hands the layers to `finish`.
@@ -80,14 +86,14 @@ class Trainer:
             DivergedError: the loss or the gradients are no longer finite.
             CheckpointError: the checkpoint to resume is damaged or another run's.
         """
-        model: nn.Module = self._base.model
-        shapes = module_shapes(model)
+        refuse_dtype(self._base)
+        shapes = module_shapes(self._base.model)
         # Counted before the adapter's own parameters join the model's.
         total_parameters = self._base.num_parameters
-        self._layers = inject(model, self._config)
+        self._network = Network(self._base.model, self._config)
         try:
-            self._adapter = adapter_config(self._config, self._base.name, target_names(shapes, self._layers))
-            self._optimizer = create_optimizer(self._parameters(), self._config)
+            self._adapter = adapter_config(self._config, self._base.name, target_names(shapes, self._network.layers))
+            self._optimizer = create_optimizer(self._network.parameters(), self._config, self._base.device)
             if resume:
                 self._resume()
             self._announce(total_parameters)
@@ -96,40 +102,28 @@ class Trainer:
                 self._step()
                 self._after_step()
             result = self._result()
-            finish(self._layers, self._adapter, result)
+            finish(self._network.layers, self._adapter, result)
             return result
         finally:
-            remove(model, self._layers)
-            model.eval()
+            self._network.close()
 
     def _step(self) -> None:
         started = time.perf_counter()
         number = self._progress.step
-        batches = [self._batch(rows) for rows in self._schedule.step_rows(number)]
-        num_labelled = sum(batch.num_labelled for batch in batches)
-        factor = learning_rate_factor(number, self._schedule.total_steps, self._config.warmup_ratio)
-        self._set_learning_rate(self._config.learning_rate * factor)
-
+        batches = self._batches(self._data.train, self._schedule.step_rows(number))
         self._base.model.train()
-        self._optimizer.zero_grad(set_to_none=True)
-        total_nll = 0.0
-        for batch in batches:
-            nll = labelled_nll(self._base.model, batch)
-            # Divided by the labels of the whole step, so that accumulation weighs every token alike.
-            (nll / num_labelled).backward()
-            total_nll += nll.item()
-        grad_norm = float(nn.utils.clip_grad_norm_(self._parameters().values(), self._config.max_grad_norm))
-        self._refuse_divergence(total_nll, grad_norm, batches)
-        self._optimizer.step()
-
+        outcome = accumulate(self._network, self._objective, batches, self._config.max_grad_norm)
+        self._refuse_divergence(outcome, batches)
+        factor = learning_rate_factor(number, self._schedule.total_steps, self._config.warmup_ratio)
+        update(self._optimizer, self._config.learning_rate * factor)
         self._progress = replace(
             self._progress,
             step=number + 1,
             trained_tokens=self._progress.trained_tokens + sum(batch.num_tokens for batch in batches),
             seconds=self._progress.seconds + time.perf_counter() - started,
-            train_loss=total_nll / num_labelled,
+            train_loss=outcome.total / outcome.count,
         )
-        self._report_step(grad_norm)
+        self._report_step(outcome.grad_norm)
 
     def _after_step(self) -> None:
         step, last = self._progress.step, self._schedule.total_steps
@@ -141,8 +135,9 @@ class Trainer:
             if stopping:
                 raise Stopped(step, folder)
 
-    def _batch(self, rows: list[int]) -> Batch:
-        return make_batch(self._data.train.examples, rows, self._config.layout, self._base.device)
+    def _batches(self, data: Prepared, rows: Sequence[int]) -> list[Batch]:
+        divided = passes(data.examples, rows, self._config)
+        return [make_batch(data.examples, part, self._config.layout, self._base.device) for part in divided]
 
     def _evaluate(self) -> None:
         self._valid_loss = self._held_out_loss()
@@ -152,7 +147,7 @@ class Trainer:
     def _measure_base(self) -> None:
         if self._progress.base_valid_loss is not None:
             return
-        with adapters_off(self._layers):
+        with self._network.adapters_off():
             loss = self._held_out_loss()
         if loss is not None:
             self._progress = replace(self._progress, base_valid_loss=loss)
@@ -161,20 +156,14 @@ class Trainer:
     def _held_out_loss(self) -> float | None:
         if self._data.valid is None:
             return None
-        examples = self._data.valid.examples
         self._base.model.eval()
-        return mean_nll(
-            self._base.model,
-            (
-                make_batch(examples, rows, self._config.layout, self._base.device)
-                for rows in in_length_order(examples, self._config.batch_size)
-            ),
-        )
+        batches = self._batches(self._data.valid, range(len(self._data.valid.examples)))
+        return mean_loss(self._objective, self._network, batches)
 
     def _save(self) -> Path:
         with tempfile.TemporaryDirectory() as scratch:
-            write_layers(Path(scratch), self._layers, self._adapter)
-            state = optimizer_tensors(self._optimizer, self._parameters())
+            write_layers(Path(scratch), self._network.layers, self._adapter)
+            state = optimizer_tensors(self._optimizer, self._network.parameters())
             folder = self._checkpoints.save(Path(scratch), state, self._progress)
         self._listen(CheckpointEvent(step=self._progress.step, path=str(folder)))
         return folder
@@ -183,18 +172,19 @@ class Trainer:
         checkpoint = self._checkpoints.resume()
         if checkpoint is None:
             return
-        read_layers(checkpoint.folder, self._layers)
-        restore_optimizer(self._optimizer, self._parameters(), checkpoint.optimizer)
+        read_layers(checkpoint.folder, self._network.layers)
+        restore_optimizer(self._optimizer, self._network.parameters(), checkpoint.optimizer)
         self._progress = checkpoint.progress
         if self._progress.step >= self._schedule.total_steps:
             self._evaluate()
 
-    def _refuse_divergence(self, nll: float, grad_norm: float, batches: list[Batch]) -> None:
-        if math.isfinite(nll) and math.isfinite(grad_norm):
+    def _refuse_divergence(self, outcome: Outcome, batches: Sequence[Batch]) -> None:
+        if math.isfinite(outcome.total) and math.isfinite(outcome.grad_norm):
             return
         rows = sorted(row + 1 for batch in batches for row in batch.rows)
         raise DivergedError(
-            f"step {self._progress.step + 1}: loss {nll} and gradient norm {grad_norm} on training rows {rows}; "
+            f"step {self._progress.step + 1}: loss {outcome.total} and gradient norm {outcome.grad_norm} on training "
+            f"rows {rows}; "
             f"lower --learning-rate (now {self._config.learning_rate}) or look at these rows; "
             "the last checkpoint is intact"
         )
@@ -218,7 +208,7 @@ class Trainer:
             StartEvent(
                 total_steps=self._schedule.total_steps,
                 first_step=self._progress.step,
-                trainable_parameters=sum(parameter.numel() for parameter in self._parameters().values()),
+                trainable_parameters=sum(parameter.numel() for parameter in self._network.parameters().values()),
                 total_parameters=total_parameters,
                 train_rows=len(train.examples),
                 train_tokens=train.num_tokens,
@@ -249,14 +239,3 @@ class Trainer:
 
     def _tokens_per_second(self) -> float:
         return self._progress.trained_tokens / self._progress.seconds if self._progress.seconds else 0.0
-
-    def _set_learning_rate(self, learning_rate: float) -> None:
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
-
-    def _parameters(self) -> dict[str, nn.Parameter]:
-        return {
-            f"{module}.{name}": parameter
-            for module, layer in self._layers.items()
-            for name, parameter in layer.named_parameters(recurse=False)
-        }

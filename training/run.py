@@ -9,7 +9,7 @@ from adapters.config import LoraConfig
 from base.loader import LoadedBase
 from training.config import TrainingConfig
 from training.errors import NoTrainingRowsError
-from training.examples import Prepared
+from training.rows.examples import Prepared
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,13 @@ from base.loader import LoadedBase, LoadOptions, load
 from base.rendering import Renderer, create_renderer
 from base.source import BaseSource
 from corpus.records import Record
+from training.artifacts.output import Finished, write_output
 from training.config import TrainingConfig
 from training.events import Event, StepEvent
-from training.examples import Encoder, Prepared, prepare
+from training.layers.lora import LoraLinear
 from training.loop import Trainer
-from training.lora import LoraLinear
-from training.output import Finished, write_output
+from training.objectives.objective import Objective
+from training.rows.examples import Encoder, Prepared, prepare
 from training.run import TrainingData, TrainingResult
 
 TEXTS = (
@@ -95,7 +96,7 @@ class Run:
 
 @pytest.fixture
 def train(base: LoadedBase, rows: Prepared, tmp_path: Path) -> Callable[..., Run]:
-    """`train(name="out", resume=…, should_stop=…, base=…, data=…, **settings)` runs to the end and writes its output.
+    """`train(name="out", resume=…, should_stop=…, base=…, data=…, objective=…, **settings)` runs to the end.
 
     The run is also given to `seen` before it begins, for those that do not end well.
     """
@@ -108,6 +109,7 @@ def train(base: LoadedBase, rows: Prepared, tmp_path: Path) -> Callable[..., Run
         base: LoadedBase = base,
         data: TrainingData | None = None,
         seen: Run | None = None,
+        objective: Objective | None = None,
         **settings: Any,
     ) -> Run:
         done = seen or Run(tmp_path / name)
@@ -121,7 +123,13 @@ def train(base: LoadedBase, rows: Prepared, tmp_path: Path) -> Callable[..., Run
             done.manifest = write_output(done.output, layers, adapter, told)
 
         trainer = Trainer(
-            base, config, data, done.output, listen=done.events.append, should_stop=lambda: should_stop(done)
+            base,
+            config,
+            data,
+            done.output,
+            listen=done.events.append,
+            should_stop=lambda: should_stop(done),
+            objective=objective,
         )
         done.result = trainer.run(finish, resume=resume)
         return done

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from base.loader import LoadedBase
+from base.loader import LoadedBase, LoadOptions, load
 from base.rendering import Example
+from base.source import BaseSource
 from training.errors import CheckpointError, ConfigError, DivergedError, NoTrainingRowsError, Stopped
 from training.events import CheckpointEvent, EvalEvent, StartEvent, StepEvent
-from training.examples import Prepared
-from training.loss import labelled_nll
+from training.layers.network import Network
+from training.objectives.supervised import Supervised
+from training.rows.batches import Batch
+from training.rows.examples import Prepared
 from training.run import TrainingData
 
 Train = Callable[..., Any]
@@ -52,9 +56,37 @@ def test_accumulated_passes_are_one_big_batch(train: Train) -> None:
         torch.testing.assert_close(parts.weights[name], weight, rtol=1e-4, atol=1e-5)
 
 
-def test_the_layout_does_not_matter(train: Train) -> None:
-    packed, padded = train("packed"), train("padded", layout="padded")
-    assert padded.losses == pytest.approx(packed.losses, rel=1e-4)
+@pytest.mark.parametrize("change", [{"layout": "padded"}, {"pack_tokens": 40}, {"activation_checkpointing": True}])
+def test_how_a_step_is_computed_does_not_matter(train: Train, change: dict[str, Any]) -> None:
+    packed, other = train("packed", batch_size=4), train("other", batch_size=4, **change)
+    assert other.losses == pytest.approx(packed.losses, rel=1e-4)
+
+
+def test_eight_bit_moments_learn_as_well(train: Train) -> None:
+    settings = {"max_steps": 10, "batch_size": 7, "epochs": 20}
+    exact, rounded = train("exact", **settings), train("rounded", optimizer="adamw_8bit", **settings)
+    assert rounded.losses[-1] == pytest.approx(exact.losses[-1], rel=0.1)
+
+
+def test_an_optimizer_that_the_device_cannot_run_is_refused(train: Train, base: LoadedBase) -> None:
+    before = state_of(base.model)
+    with pytest.raises(ConfigError, match="here use adamw_8bit"):
+        train(optimizer="paged_adamw_8bit")
+    assert_untouched(base.model, before)
+
+
+def test_a_base_in_bfloat16_learns(train: Train, tiny_base_folder: Path) -> None:
+    base = load(BaseSource("tiny", tiny_base_folder), LoadOptions(device="cpu", dtype="bfloat16"))
+    settings = {"max_steps": 10, "batch_size": 7, "epochs": 20}
+    exact, rounded = train("exact", **settings), train("rounded", base=base, **settings)
+    assert rounded.losses == pytest.approx(exact.losses, rel=0.05)
+
+
+def test_float16_is_refused_before_anything_changes(train: Train, base: LoadedBase) -> None:
+    before = state_of(base.model)
+    with pytest.raises(ConfigError, match="bfloat16"):
+        train(base=replace(base, dtype=torch.float16))
+    assert_untouched(base.model, before)
 
 
 def test_a_run_is_repeated_to_the_bit(train: Train) -> None:
@@ -63,11 +95,18 @@ def test_a_run_is_repeated_to_the_bit(train: Train) -> None:
     assert all(torch.equal(second.weights[name], weight) for name, weight in first.weights.items())
 
 
+@pytest.mark.parametrize(
+    "change", [{}, {"dropout": 0.3, "dora": True}, {"optimizer": "adamw_8bit", "rank": 64}], ids=str
+)
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
 def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
-    train: Train, load_base: Callable[..., LoadedBase], with_valid: TrainingData, quantization: str
+    train: Train,
+    load_base: Callable[..., LoadedBase],
+    with_valid: TrainingData,
+    quantization: str,
+    change: dict[str, Any],
 ) -> None:
-    settings = {"dropout": 0.3, "dora": True, "data": with_valid, "eval_every": 2, "weight_decay": 0.1}
+    settings = {"data": with_valid, "eval_every": 2, "weight_decay": 0.1, **change}
     whole = train("whole", base=load_base(quantization), **settings)
     with pytest.raises(Stopped) as caught:
         train("parts", base=load_base(quantization), should_stop=lambda run: len(run.losses) == 3, **settings)
@@ -110,32 +149,27 @@ def test_a_stopped_run_gives_the_base_back(train: Train, base: LoadedBase) -> No
     assert_untouched(base.model, before)
 
 
-def test_a_diverging_run_says_where_and_gives_the_base_back(
-    train: Train, base: LoadedBase, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Failing(Supervised):
+    """Gives `value` times the loss at the third pass."""
+
+    def __init__(self, value: float) -> None:
+        self.value, self.passes = value, 0
+
+    def total(self, network: Network, batch: Batch) -> torch.Tensor:
+        self.passes += 1
+        return super().total(network, batch) * (self.value if self.passes == 3 else 1)
+
+
+def test_a_diverging_run_says_where_and_gives_the_base_back(train: Train, base: LoadedBase) -> None:
     before = state_of(base.model)
-    calls = []
-
-    def break_down(model: torch.nn.Module, batch: Any) -> torch.Tensor:
-        calls.append(batch)
-        return labelled_nll(model, batch) * (math.nan if len(calls) == 3 else 1)
-
-    monkeypatch.setattr("training.loop.labelled_nll", break_down)
     with pytest.raises(DivergedError, match=r"step 3: loss nan.*rows \[\d, \d\].*--learning-rate \(now 0.005\)"):
-        train(save_every=1)
+        train(objective=Failing(math.nan), save_every=1)
     assert_untouched(base.model, before)
 
 
-def test_a_diverged_step_is_in_no_checkpoint(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def break_down(model: torch.nn.Module, batch: Any) -> torch.Tensor:
-        calls.append(batch)
-        return labelled_nll(model, batch) * (math.inf if len(calls) == 3 else 1)
-
-    monkeypatch.setattr("training.loop.labelled_nll", break_down)
+def test_a_diverged_step_is_in_no_checkpoint(train: Train, tmp_path: Path) -> None:
     with pytest.raises(DivergedError):
-        train(save_every=1)
+        train(objective=Failing(math.inf), save_every=1)
     assert sorted(path.name for path in (tmp_path / "out" / "checkpoints").iterdir()) == ["step-1", "step-2"]
 
 

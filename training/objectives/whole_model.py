@@ -1,12 +1,9 @@
-"""The loss: negative log-likelihood of the labelled tokens, in nats."""
+"""The negative log-likelihood of labelled tokens by a model that is called as a whole, whatever its architecture."""
 
-from collections.abc import Iterable
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.batches import Batch
+from training.rows.batches import Batch
 
 
 def labelled_nll(model: nn.Module, batch: Batch) -> Tensor:
@@ -25,13 +22,3 @@ def labelled_nll(model: nn.Module, batch: Batch) -> Tensor:
         logits_to_keep=kept_columns,
     ).logits
     return functional.cross_entropy(logits_RKV[rows, column_of].float(), batch.targets_L, reduction="sum")
-
-
-@torch.no_grad()
-def mean_nll(model: nn.Module, batches: Iterable[Batch]) -> float:
-    """The loss of a whole set: the sum over its labelled tokens divided by their number, in nats."""
-    total, num_labelled = 0.0, 0
-    for batch in batches:
-        total += labelled_nll(model, batch).item()
-        num_labelled += batch.num_labelled
-    return total / num_labelled

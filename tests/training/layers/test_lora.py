@@ -10,7 +10,7 @@ from base.loader import LoadedBase
 from base.shapes import module_shapes
 from training.config import TrainingConfig
 from training.errors import ConfigError
-from training.lora import LoraLinear, adapters_off, inject, remove, target_names, targeted
+from training.layers.lora import LoraLinear, adapters_off, inject, remove, target_names, targeted
 
 with warnings.catch_warnings():
     # PEFT 0.21 uses what torch 2.13 deprecates.
@@ -114,7 +114,7 @@ def test_a_failing_injection_leaves_the_model_as_it_was(base: LoadedBase, monkey
             raise MemoryError
         return torch.ones(1, 1)
 
-    monkeypatch.setattr("training.lora.dense_weight", fail)
+    monkeypatch.setattr("training.layers.lora.dense_weight", fail)
     with pytest.raises(MemoryError):
         inject(base.model, TrainingConfig(dora=True))
     assert {name: id(module) for name, module in base.model.named_modules()} == before

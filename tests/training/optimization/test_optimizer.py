@@ -4,8 +4,9 @@ from torch import nn
 
 from training.config import TrainingConfig
 from training.errors import CheckpointError
-from training.optimizer import create_optimizer, optimizer_tensors, restore_optimizer
+from training.optimization.optimizer import create_optimizer, optimizer_tensors, restore_optimizer
 
+CPU = torch.device("cpu")
 CONFIG = TrainingConfig(learning_rate=0.1, weight_decay=0.01)
 
 
@@ -17,10 +18,10 @@ def step(parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) 
 
 def test_a_restored_optimizer_goes_on_to_the_bit() -> None:
     parameters = {"a.w": nn.Parameter(torch.ones(3)), "b.w": nn.Parameter(torch.zeros(2, 2))}
-    optimizer = create_optimizer(parameters, CONFIG)
+    optimizer = create_optimizer(parameters, CONFIG, CPU)
     step(parameters, optimizer)
     copies = {name: nn.Parameter(parameter.detach().clone()) for name, parameter in parameters.items()}
-    restored = create_optimizer(copies, CONFIG)
+    restored = create_optimizer(copies, CONFIG, CPU)
     tensors = {name: tensor.clone() for name, tensor in optimizer_tensors(optimizer, parameters).items()}
     assert set(tensors) == {f"{name}/{kind}" for name in parameters for kind in ("step", "exp_avg", "exp_avg_sq")}
     restore_optimizer(restored, copies, tensors)
@@ -32,4 +33,4 @@ def test_a_restored_optimizer_goes_on_to_the_bit() -> None:
 def test_a_parameter_without_state_is_refused() -> None:
     parameters = {"a.w": nn.Parameter(torch.ones(3))}
     with pytest.raises(CheckpointError, match=r"a\.w"):
-        restore_optimizer(create_optimizer(parameters, CONFIG), parameters, {"b.w/step": torch.tensor(1.0)})
+        restore_optimizer(create_optimizer(parameters, CONFIG, CPU), parameters, {"b.w/step": torch.tensor(1.0)})

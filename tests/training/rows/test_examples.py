@@ -6,7 +6,7 @@ from base.loader import LoadedBase
 from base.rendering import Renderer, create_renderer
 from corpus.records import Record
 from training.errors import NoTrainingRowsError
-from training.examples import Encoder, Prepared, prepare, refuse
+from training.rows.examples import Encoder, Prepared, prepare, refuse
 
 LONG = "the answer to the question is in the text of the ticket. " * 4
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from training.checkpoint import Checkpoints, Progress
+from training.artifacts.checkpoint import Checkpoints, Progress
 from training.errors import CheckpointError
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def progress(step: int) -> Progress:
@@ -102,7 +102,7 @@ def test_a_kill_while_one_is_written_leaves_the_one_before(
 import time
 from pathlib import Path
 import torch
-from training import checkpoint
+from training.artifacts import checkpoint
 genuine = checkpoint.save_file
 def slow(tensors, path):
     genuine(tensors, path)

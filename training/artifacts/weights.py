@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from adapters.config import LoraConfig
 from adapters.files import WEIGHTS
 from training.errors import CheckpointError
-from training.lora import LoraLinear
+from training.layers.lora import LoraLinear
 
 _PREFIX = "base_model.model."
 

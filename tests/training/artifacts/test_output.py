@@ -13,10 +13,10 @@ from adapters.validation import validate
 from base.loader import LoadedBase
 from base.rendering import Renderer
 from base.shapes import module_shapes
+from training.artifacts.weights import read_layers
 from training.config import TrainingConfig
-from training.lora import LoraLinear, inject
+from training.layers.lora import LoraLinear, inject
 from training.run import TrainingData
-from training.weights import read_layers
 
 Train = Callable[..., Any]
 

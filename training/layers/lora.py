@@ -39,6 +39,16 @@ class LoraLinear(nn.Module):
         self.enabled = True
         nn.init.kaiming_uniform_(self.lora_a_RI, a=math.sqrt(5))
 
+    @property
+    def is_decomposed(self) -> bool:
+        """Whether a magnitude is learnt (DoRA)."""
+        return self.magnitude_O is not None
+
+    @property
+    def drops(self) -> bool:
+        """Whether dropout falls on the low-rank branch."""
+        return isinstance(self.dropout, nn.Dropout)
+
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] to [..., O] in the base's dtype; the adapter's own products are in float32."""
         out: Tensor = self.base(x)

@@ -14,11 +14,11 @@ from adapters.manifest import BaseIdentity, DataIdentity, GoldenLogits, Manifest
 from base.loader import LoadedBase
 from base.rendering import Renderer
 from storage.durable import flush, staged_folder
+from training.artifacts.golden import golden_logits
+from training.artifacts.weights import write_layers
 from training.config import TrainingConfig
-from training.golden import golden_logits
-from training.lora import LoraLinear
+from training.layers.lora import LoraLinear
 from training.run import TrainingData, TrainingResult
-from training.weights import write_layers
 
 _LIBRARIES = ("lorad", "torch", "transformers", "safetensors", "bitsandbytes")
 
