@@ -140,7 +140,8 @@ class ChatRenderer:
         self, messages: Sequence[Message], index: int, tools: Tools, input_ids: list[int]
     ) -> tuple[int, int]:
         before = self._render(messages[:index], tools, answer_next=True)
-        after = self._render(messages[: index + 1], tools, answer_next=False)
+        last = index + 1 == len(messages)
+        after = input_ids if last else self._render(messages[: index + 1], tools, answer_next=False)
         if input_ids[: len(before)] != before or input_ids[: len(after)] != after:
             raise RenderingError(
                 f"the chat template rewrites the conversation around message {index}: its prompt is not a prefix of "

@@ -1,14 +1,13 @@
 """A file of records: the one way in."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.columns import BY_NAME, ColumnMapping, Layout, detect
 from corpus.conversion import to_record
 from corpus.errors import BadRowsError, NoUsableRowsError, RowError
-from corpus.notices import Notice, notice
 from corpus.readers import read_rows
 from corpus.records import Record
 from corpus.rows import BadRow, Row
@@ -29,7 +28,6 @@ class Dataset:
     """In file order, never empty."""
     bad: tuple[BadRow, ...]
     """Rows left out, in file order."""
-    warnings: tuple[Notice, ...]
 
     @property
     def num_rows(self) -> int:
@@ -69,7 +67,6 @@ def load(path: Path, columns: ColumnMapping = BY_NAME, skip_bad: bool = False) -
         layout=layout,
         records=tuple(records),
         bad=tuple(bad),
-        warnings=_warnings(records, bad),
     )
 
 
@@ -86,21 +83,6 @@ def _convert(rows: Iterable[Row], layout: Layout, file: str) -> tuple[list[Recor
         except RowError as error:
             bad.append(BadRow(file=file, line=row.line, reason=str(error)))
     return records, bad
-
-
-def _warnings(records: Sequence[Record], bad: Sequence[BadRow]) -> tuple[Notice, ...]:
-    notices = []
-    if bad:
-        notices.append(notice("bad_rows", "bad rows left out", len(bad), [row.line for row in bad]))
-    empty = empty_prompts(records)
-    if empty:
-        notices.append(notice("empty_prompt", "rows with an empty prompt", len(empty), empty))
-    return tuple(notices)
-
-
-def empty_prompts(records: Iterable[Record]) -> tuple[int, ...]:
-    """Return the lines of the chat records whose prompt says nothing."""
-    return tuple(record.line for record in records if record.kind == "chat" and not record.prompt.strip())
 
 
 def _digest(path: Path) -> str:

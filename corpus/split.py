@@ -97,6 +97,21 @@ def sample(records: Sequence[Record], size: int, seed: int = 0) -> tuple[Record,
     return tuple(records[position] for position in sorted(chosen))
 
 
+def nested_sample(records: Sequence[Record], fraction: float, seed: int = 0) -> tuple[Record, ...]:
+    """Choose a share of the records, in file order; with one seed, a smaller share is part of every larger one.
+
+    Unlike `sample` it does not keep the mix of labels exactly: quotas would take records away as the share grows.
+
+    Raises:
+        SplitError: `fraction` is not above 0 and at most 1, or there is no record.
+    """
+    if not 0 < fraction <= 1 or not records:
+        raise SplitError(f"cannot take the share {fraction} of {len(records)} records; ask for above 0, at most 1.")
+    size = max(1, round(fraction * len(records)))
+    order = sorted(range(len(records)), key=lambda position: _rank(seed, row_key(records[position])))
+    return tuple(records[position] for position in sorted(order[:size]))
+
+
 def leakage(train: Sequence[Record], test: Sequence[Record]) -> tuple[Leak, ...]:
     """Find the test records whose prompts stand in the training set, equal after normalisation or nearly equal.
 

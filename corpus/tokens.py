@@ -22,6 +22,23 @@ class Tokens(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RowTokens:
+    """The counts of one row, or of one window of a text that is learnt in windows."""
+
+    line: int
+    length: int
+    """Tokens before truncation."""
+    labelled: int
+    """Tokens to be learnt, before truncation. A sequence's first token has no prediction and never counts."""
+    kept: int
+    """Tokens after truncation."""
+    kept_labelled: int
+    """Tokens to be learnt after truncation."""
+    first_label: int | None
+    """How many tokens come before the first one to be learnt; None where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Histogram:
     """How many rows have how many tokens."""
 
@@ -37,9 +54,8 @@ class TokenStatistics:
 
     total: int
     labelled: int
-    """Tokens to be learnt. A sequence's first token has no prediction and never counts."""
     kept_total: int
-    """Tokens left after cutting every row at the limit."""
+    """Tokens left after cutting every row at the limit: one epoch."""
     kept_labelled: int
     """Labelled tokens left after cutting: what one epoch learns."""
     min: int
@@ -50,34 +66,56 @@ class TokenStatistics:
     histogram: Histogram
     max_length: int | None
     """The limit in tokens, None for none."""
-    truncated_lines: tuple[int, ...]
+    num_truncated: int
     """Rows longer than the limit."""
-    unlabelled_lines: tuple[int, ...]
-    """Rows that teach nothing: no labelled token within the limit."""
 
 
-def token_statistics(rows: Sequence[tuple[int, Tokens]], max_length: int | None) -> TokenStatistics:
-    """Count tokens.
+def count_tokens(record_line: int, tokens: Tokens, max_length: int | None, *, windows: bool) -> list[RowTokens]:
+    """Count one record's tokens.
 
     Args:
-        rows: (line, tokens) of each usable row, at least one.
+        record_line: Its line.
+        tokens: Prompt and completion.
         max_length: Rows are cut after so many tokens; None cuts nothing.
+        windows: Learn the record in windows of `max_length` rather than cutting it off, as texts are.
     """
-    lengths = sorted(len(tokens.input_ids) for _, tokens in rows)
-    kept = [sum(tokens.labelled[1:max_length]) for _, tokens in rows]
+    flags = tokens.labelled
+    size = len(tokens.input_ids)
+    if not windows or max_length is None or size <= max_length:
+        return [_row(record_line, flags, size, max_length)]
+    return [
+        _row(record_line, flags[at : at + max_length], min(max_length, size - at), max_length)
+        for at in range(0, size, max_length)
+    ]
+
+
+def _row(line: int, flags: Sequence[bool], length: int, max_length: int | None) -> RowTokens:
+    kept = length if max_length is None else min(length, max_length)
+    return RowTokens(
+        line=line,
+        length=length,
+        labelled=sum(flags[1:]),
+        kept=kept,
+        kept_labelled=sum(flags[1:kept]),
+        first_label=next((at for at, flag in enumerate(flags) if flag), None),
+    )
+
+
+def token_statistics(rows: Sequence[RowTokens], max_length: int | None) -> TokenStatistics:
+    """Add up the counts of `rows`, at least one."""
+    lengths = sorted(row.length for row in rows)
     return TokenStatistics(
         total=sum(lengths),
-        labelled=sum(sum(tokens.labelled[1:]) for _, tokens in rows),
-        kept_total=sum(lengths if max_length is None else (min(length, max_length) for length in lengths)),
-        kept_labelled=sum(kept),
+        labelled=sum(row.labelled for row in rows),
+        kept_total=sum(row.kept for row in rows),
+        kept_labelled=sum(row.kept_labelled for row in rows),
         min=lengths[0],
         median=median(lengths),
         p90=lengths[math.ceil(0.9 * len(lengths)) - 1],
         max=lengths[-1],
         histogram=_histogram(lengths),
         max_length=max_length,
-        truncated_lines=tuple(line for line, tokens in rows if len(tokens.input_ids) > (max_length or math.inf)),
-        unlabelled_lines=tuple(line for (line, _), count in zip(rows, kept, strict=True) if count == 0),
+        num_truncated=sum(row.kept < row.length for row in rows),
     )
 
 

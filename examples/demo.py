@@ -61,7 +61,7 @@ def main() -> int:
 
     heading("1. Splitting and checking the data")
     train, held_out = split(settings.home / "demo" / "data")
-    run("data", "check", str(train), "--test", str(held_out), "--max-length", RECIPE["--max-length"])
+    run("data", "check", str(train), "--validation", str(held_out), "--max-length", RECIPE["--max-length"])
 
     heading("2. Training a QLoRA adapter")
     output = settings.home / "demo" / NAME

@@ -15,7 +15,7 @@ from evaluation.settings import GenerationSettings
 from service.engine.sampler import EngineSampler, Route
 from service.inference import Inference
 from service.target import Target
-from training.examples import Encoder
+from training.rows.examples import Encoder
 
 DEFAULT_METRICS = ("loss", "perplexity", "token_accuracy", "exact_match", "rouge_l")
 

@@ -17,9 +17,9 @@ from base.shapes import embedding_rows, module_shapes
 from base.source import BaseSource
 from service.engine.engine import Engine
 from service.engine.errors import InvalidAdaptersError
-from service.engine.loading import dora_refusal
 from service.engine.metrics import EngineMetrics
 from service.engine.request import EngineConfig, GenerationRequest, SamplingParams
+from service.engine.residency.loading import dora_refusal
 from service.settings import Settings
 from service.target import ModelChoice, Target, WeightedAdapter, WeightedVersion, summed
 from service.token_texts import TokenTexts

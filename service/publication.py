@@ -1,5 +1,10 @@
 """The one way into the registry for training, import and upload: the service's own bounds, then `adapters.publish`."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import JsonValue
+
 from adapters.base_facts import BaseFacts
 from adapters.config import LoraConfig
 from adapters.errors import InvalidAdapterError, InvalidNameError
@@ -7,6 +12,10 @@ from adapters.publication import Submission, publish
 from adapters.reference import check_name
 from adapters.registry import Registry
 from adapters.version import Version
+from base.digest import base_digest
+from base.shapes import linear_shapes
+from base.source import locate
+from service.registry import open_registry
 from service.settings import Settings
 
 _RESERVED = "base"
@@ -38,3 +47,18 @@ def publish_bounded(registry: Registry, submission: Submission, facts: BaseFacts
     """
     check_bounds(submission.name, LoraConfig.read(submission.folder).max_rank, facts.name, settings)
     return publish(registry, submission, facts)
+
+
+def publish_folder(
+    name: str, tenant: str, folder: Path, base_model: str, settings: Settings, lineage: Mapping[str, JsonValue]
+) -> Version:
+    """Publishes a trained adapter's folder without loading its base.
+
+    Raises:
+        AdapterError: see `publish_bounded`.
+        BaseModelError: there is no such base.
+    """
+    source = locate(base_model, settings.bases, lambda _line: None)
+    facts = BaseFacts(name=source.name, digest=base_digest(source.folder), linear_shapes=linear_shapes(source.folder))
+    submission = Submission(tenant=tenant, name=name, folder=folder, source="train", lineage=lineage)
+    return publish_bounded(open_registry(settings), submission, facts, settings)

@@ -47,6 +47,13 @@ class Settings(BaseSettings):
     """`tenant=key,…`, or `tenant:scope=key` for a key of one scope (infer, train, admin).
     Empty: one tenant `default`, and only loopback addresses may be served."""
 
+    mlflow_tracking_uri: str | None = None
+    """For `lorad train --tracker mlflow`: a server's URL or `sqlite:///FILE`; default a file in `$LORAD_HOME`."""
+    trackio_server_url: str | None = None
+    """A trackio server with its write token, for `--tracker trackio`; default trackio's database on this machine."""
+    tracker_project: str = Field(default="lorad", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """The experiment or project that trackers file runs under."""
+
     max_loras: int = Field(default=16, ge=0, le=4096)
     """Adapters on the device at once; 0 serves the base alone."""
     max_cpu_loras: int = Field(default=64, ge=0, le=1_000_000)
@@ -113,6 +120,11 @@ class Settings(BaseSettings):
     def adapters(self) -> Path:
         """Where adapter versions live."""
         return self.home / "adapters"
+
+    @cached_property
+    def mlflow_uri(self) -> str:
+        """Where MLflow runs are recorded."""
+        return self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
 
     @cached_property
     def datasets(self) -> Path:

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from corpus.columns import ColumnMapping
 from service.settings import DEFAULT_MODEL
+from service.trackers.opening import TrackerName
 from training.config import TrainingConfig
 
 
@@ -23,6 +24,8 @@ class TrainingSpec(BaseModel):
     """Without `validation`: keep so much of `data` out, by a seeded split that no repeated prompt crosses."""
     max_rows: int | None = Field(default=None, ge=2)
     """Train on a seeded sample of so many rows, stratified where there are labels."""
+    data_fraction: float | None = Field(default=None, gt=0, le=1)
+    """Learn only this seeded share of the training rows; a smaller share is part of every larger one."""
     columns: ColumnMapping = ColumnMapping()
     skip_bad: bool = False
     """Drop and count bad rows instead of refusing the run."""
@@ -39,6 +42,8 @@ class TrainingSpec(BaseModel):
     name: str | None = None
     """Publishes the adapter under this name at the end."""
     tenant: str = "default"
+    trackers: tuple[TrackerName, ...] = ()
+    """Also record the figures there; `metrics.jsonl` in `output` is always written."""
     resume: bool = False
     """Go on from the newest checkpoint in `output`; start anew when there is none."""
     overwrite: bool = False

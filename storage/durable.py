@@ -34,6 +34,26 @@ def staged_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(staged, ignore_errors=True)
 
 
+@contextmanager
+def staged_file(target: Path) -> Iterator[Path]:
+    """As `staged_folder`, for one file: gives a path beside `target` to write to.
+
+    Raises:
+        StagedFolderError: `target` exists.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        yield staged
+        flush(staged)
+        if target.exists():
+            raise StagedFolderError(f"{target} exists and is not replaced")
+        os.rename(staged, target)
+        flush(target.parent)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
 def flush_tree(folder: Path) -> None:
     """Flushes every file, then the folder that lists them, deepest first.
 

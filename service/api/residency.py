@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from adapters.version import Version
 from service.api.state import ServerState
-from service.engine.residency import Placement
+from service.engine.residency.residency import Placement
 from service.inference import Inference
 
 

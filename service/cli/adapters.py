@@ -8,7 +8,8 @@ from rich.table import Table
 
 from service.cli.catalog import Catalog, open_catalog
 from service.cli.console import emit_json, gibibytes, out
-from service.cli.options import BaseModelName, Json, Server, settings
+from service.cli.export import ExportDType, export_model
+from service.cli.options import BaseModelName, Device, Json, Server, settings
 
 app = typer.Typer(help="List, import, export and name adapters.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -63,14 +64,31 @@ def import_folder(
 @app.command("export")
 def export(
     reference: Reference,
-    output: Annotated[Path, typer.Option(help="Folder to make, or a .tar.gz file.")],
-    format_: Annotated[Literal["peft"], typer.Option("--format", help="PEFT's folder plus lorad.json.")] = "peft",
+    output: Annotated[Path, typer.Option(help="Folder to make; peft also takes a .tar.gz file, gguf needs a file.")],
+    format_: Annotated[
+        Literal["peft", "merged", "gguf"],
+        typer.Option("--format", help="The adapter alone, or a whole model: a transformers folder, a llama.cpp file."),
+    ] = "peft",
+    dtype: ExportDType = None,
+    base_model: BaseModelName = None,
+    device: Device = None,
     server: Server = None,
     json_: Json = False,
 ) -> None:
-    """Write a version as a PEFT folder or archive; plain peft loads it."""
-    assert format_ == "peft"
-    _catalog(server).export(reference, output)
+    """Write a version as a PEFT folder or archive, or as a whole model with the adapter in its weights.
+
+    A whole model is made from the base's original weights, loaded again and compared with base and adapter: the same
+    greedy tokens and nearly the same logits, or nothing is left behind.
+    """
+    chosen = settings(server=server, base_model=base_model, device=device)
+    catalog = open_catalog(chosen)
+    if format_ != "peft":
+        result = export_model(catalog, reference, output, format_, dtype, chosen)
+        _say(result, f"{output}: {result['summary']}", json_=json_)
+        return
+    if dtype is not None:
+        raise typer.BadParameter("--dtype goes with --format merged or gguf: an adapter alone is exported as it is")
+    catalog.export(reference, output)
     _say({"reference": reference, "output": str(output)}, str(output), json_=json_)
 
 

@@ -1,6 +1,6 @@
 """`lorad data`: looking at training data before it costs anything."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,18 +9,18 @@ import typer
 from corpus.columns import ColumnMapping
 from corpus.dataset import load
 from corpus.records import Record
-from corpus.report import check
 from corpus.split import sample, split
-from corpus.tokens import Tokens
 from corpus.writers import write_jsonl
 from service.cli.console import FAILED, emit_json, out, say
-from service.cli.data_report import print_report
 from service.cli.options import (
     BaseModelName,
     CompletionColumn,
+    Device,
+    DType,
     Json,
     LabelColumn,
     PromptColumn,
+    Quantization,
     SkipBad,
     Template,
     TextColumn,
@@ -31,15 +31,22 @@ from training.config import TrainingConfig
 app = typer.Typer(help="Check and split data files.", no_args_is_help=True, rich_markup_mode=None)
 
 File = Annotated[Path, typer.Argument(help="JSONL, JSON, CSV or Parquet.")]
+_DEFAULTS = TrainingConfig()
 
 
 @app.command("check")
 def check_file(
     file: File,
-    test: Annotated[Path | None, typer.Option(help="Held-out file to look for leakage in.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="Rows to measure by: are they usable, and unseen?")] = None,
     base_model: BaseModelName = None,
+    quantization: Quantization = None,
+    device: Device = None,
+    dtype: DType = None,
     template: Template = "auto",
-    max_length: Annotated[int, typer.Option(help="Tokens of a row.")] = TrainingConfig().max_length,
+    max_length: Annotated[int, typer.Option(help="Tokens of a row.")] = _DEFAULTS.max_length,
+    epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = _DEFAULTS.epochs,
+    batch_size: Annotated[int, typer.Option(help="Rows of one pass.")] = _DEFAULTS.batch_size,
+    rank: Annotated[int, typer.Option(help="LoRA rank.")] = _DEFAULTS.rank,
     prompt_column: PromptColumn = None,
     completion_column: CompletionColumn = None,
     text_column: TextColumn = None,
@@ -47,20 +54,37 @@ def check_file(
     skip_bad: SkipBad = False,
     json_: Json = False,
 ) -> None:
-    """Report on a file: rows, tokens, truncation, duplicates, leakage, and the first row as the model sees it.
+    """Look a file over before training on it: rows, template, repetitions, leakage, secrets; steps and memory.
 
     Ends with status 1 when training on the file would be refused.
     """
+    # transformers is loaded here and not sooner: the command line's help must not wait for it.
+    from base.source import locate
+    from service.cli.data_report import print_preflight
+    from service.preflight.run import PreflightRequest, fly
+
     columns = ColumnMapping(prompt=prompt_column, completion=completion_column, text=text_column, label=label_column)
+    config = TrainingConfig(max_length=max_length, epochs=epochs, batch_size=batch_size, rank=rank)
+    base = settings(base_model=base_model, quantization=quantization, device=device, dtype=dtype)
     dataset = load(file, columns, skip_bad=True)
-    held_out = None if test is None else load(test, columns, skip_bad=True)
-    tokenise, decode = _tokeniser(settings(base_model=base_model).base_model, template)
-    report = check(dataset, tokenise=tokenise, max_length=max_length, test=held_out, skip_bad=skip_bad)
+    flight = fly(
+        PreflightRequest(
+            train=dataset,
+            validation=None if validation is None else load(validation, columns, skip_bad=True),
+            source=locate(base.base_model, base.bases, say),
+            template=template,
+            device=base.device,
+            dtype=base.dtype,
+            quantization=base.quantization,
+            config=config,
+            skip_bad=skip_bad,
+        )
+    )
     if json_:
-        emit_json(report.to_json())
+        emit_json(flight.preflight.to_json())
     else:
-        print_report(out(), report, dataset, tokenise, decode)
-    if report.problems:
+        print_preflight(out(), flight.preflight, flight.first_row(dataset.records), flight.decode)
+    if flight.preflight.refusals:
         raise typer.Exit(FAILED)
 
 
@@ -96,15 +120,3 @@ def split_file(
         emit_json({"train": len(sides.train), "test": len(sides.test), "bad": len(dataset.bad)})
     elif dataset.bad:
         say(f"{len(dataset.bad)} bad rows left out")
-
-
-def _tokeniser(base_model: str, template: Template) -> tuple[Callable[[Record], Tokens], Callable[[int], str]]:
-    # transformers is loaded here and not sooner: the command line's help must not wait for it.
-    from base.loader import load_tokenizer
-    from base.rendering import create_renderer
-    from base.source import locate
-    from training.examples import Encoder
-
-    tokenizer = load_tokenizer(locate(base_model, settings().bases, say))
-    encoder = Encoder(tokenizer, create_renderer(tokenizer, template))
-    return encoder, lambda token: str(tokenizer.decode([token]))

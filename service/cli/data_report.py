@@ -1,108 +1,209 @@
-"""What `lorad data check` shows a person."""
+"""What a person sees of a preflight: the figures, what is wrong with which rows, the way out, and the verdict."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby, islice
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from corpus.dataset import Dataset
+from corpus.findings import Finding, Sample, shortened
 from corpus.records import Record
 from corpus.report import Report
-from corpus.rows import BadRow
-from corpus.tokens import Histogram, Tokens, TokenStatistics
+from corpus.secrets import hide_secrets
+from corpus.tokens import Histogram, Tokens
+from service.cli.console import duration, gibibytes
+from service.preflight.estimate import Estimate
+from service.preflight.report import BaseSummary, Preflight
+from service.preflight.summary import mebibytes
 
-_LISTED_ROWS = 20
-_BAR_CHARS = 40
+Decode = Callable[[Sequence[int]], str]
+
+_BAR_CHARS = 32
+_NUM_LANGUAGES = 4
+_BODY_SHARE = 0.995
+"""Rows that get a bar each; the long tail shares one."""
+_SEEN_TOKENS = 160
+_LABEL_CHARS = 13
 
 
-def print_report(
-    console: Console,
-    report: Report,
-    dataset: Dataset,
-    tokenise: Callable[[Record], Tokens],
-    decode: Callable[[int], str],
+def print_preflight(
+    console: Console, preflight: Preflight, seen: Sequence[tuple[Record, Tokens]], decode: Decode
 ) -> None:
-    """Prints the figures, the histogram, bad rows, the first row with its mask, and the verdict."""
-    facts = Table.grid(padding=(0, 2))
-    for name, value in _facts(report).items():
-        facts.add_row(name, value)
-    console.print(Text(report.file, style="bold"), facts, sep="\n")
-    if report.tokens is not None:
-        console.print("", _histogram(report.tokens.histogram), sep="\n")
-    console.print(_bad_rows(report.bad), end="")
-    bad_lines = {row.line for row in report.bad}
-    first = next((record for record in dataset.records if record.line not in bad_lines), None)
-    if first is not None:
-        console.print("", _as_seen(first, tokenise(first), decode, report.tokens), sep="\n")
-    console.print(_verdict(report))
+    """Prints the whole report.
+
+    Args:
+        console: where to.
+        preflight: what was found.
+        seen: rows to show as the model sees them, with their tokens.
+        decode: the text of some tokens.
+    """
+    console.print(_heading(preflight.train, preflight.base))
+    console.print(_facts(preflight))
+    if preflight.train.tokens is not None:
+        console.print(_block("tokens a row", _histogram(preflight.train.tokens.histogram)))
+    for record, tokens in seen:
+        console.print(
+            _block(f"line {record.line} as the model sees it", _as_seen(tokens, preflight.max_length, decode))
+        )
+    for found in (*preflight.refusals, *preflight.warnings):
+        console.print(_finding(found, preflight.train.file))
+    console.print(_verdict(preflight), end="")
 
 
-def _bad_rows(bad: Sequence[BadRow]) -> Text:
-    text = Text()
-    for row in bad[:_LISTED_ROWS]:
-        text.append(f"  {row.file}:{row.line}: {row.reason}\n", style="red")
-    if len(bad) > _LISTED_ROWS:
-        text.append(f"  and {len(bad) - _LISTED_ROWS} more bad rows\n")
-    return text
+def _heading(report: Report, base: BaseSummary) -> Text:
+    rows = f"{report.num_rows:,} rows" + (
+        "" if report.num_usable == report.num_rows else f", {report.num_usable:,} usable"
+    )
+    return Text.assemble(
+        (report.file, "bold"),
+        f"\n{report.layout}, {rows}",
+        (
+            f"\nfor {base.name}: {base.num_parameters / 1e6:,.1f} M parameters, {base.template} template, "
+            f"{base.context_tokens:,} tokens of context\n",
+            "dim",
+        ),
+    )
 
 
-def _verdict(report: Report) -> Group:
-    lines = [Text(f"warning: {warning.message}", style="yellow") for warning in report.warnings]
-    lines += [
-        Text(f"problem: {problem.message}; mend the file, or use --skip-bad", style="bold red")
-        for problem in report.problems
-    ]
-    if not report.problems:
-        lines.append(Text("no problems: training would accept this file", style="green"))
-    return Group(*lines)
+def _facts(preflight: Preflight) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="cyan", no_wrap=True, min_width=_LABEL_CHARS)
+    table.add_column(overflow="fold")
+    for name, value in _named_facts(preflight):
+        table.add_row(name, value)
+    return table
 
 
-def _facts(report: Report) -> dict[str, str]:
-    facts = {
-        "layout": report.layout,
-        "rows": f"{report.num_rows} ({report.num_usable} usable, {len(report.bad)} bad)",
-        "empty prompts": str(len(report.empty_prompts)),
-        "duplicates": f"{len(report.duplicate_rows)} groups of rows, {len(report.duplicate_prompts)} of prompts, "
-        f"{len(report.conflicting_answers)} with different answers",
-        "near-duplicates": f"{len(report.near_duplicates)} pairs",
-    }
-    if report.labels:
-        least, most = list(report.labels.items())[-1], next(iter(report.labels.items()))
-        facts["labels"] = f"{len(report.labels)}, from {least[0]} ({least[1]} rows) to {most[0]} ({most[1]} rows)"
+def _named_facts(preflight: Preflight) -> Iterator[tuple[str, str]]:
+    report, expected = preflight.train, preflight.estimate
     if report.tokens is not None:
         tokens = report.tokens
-        facts["tokens"] = f"{tokens.total:,} ({tokens.labelled:,} labelled), {tokens.kept_total:,} within the limit"
-        facts["tokens a row"] = f"{tokens.min} to {tokens.max}, median {tokens.median:g}, 90% at most {tokens.p90}"
-        facts["truncated"] = f"{len(tokens.truncated_lines)} rows beyond {tokens.max_length} tokens"
-        facts["without label"] = f"{len(tokens.unlabelled_lines)} rows"
-    if report.leakage:
-        exact = sum(leak.exact for leak in report.leakage)
-        facts["leakage"] = f"{exact} test rows equal a training prompt, {len(report.leakage) - exact} nearly do"
-    return facts
+        share = tokens.kept_labelled / tokens.kept_total
+        yield "tokens", f"{tokens.kept_total:,}, of those {tokens.kept_labelled:,} to be learnt ({share:.0%})"
+        yield "a row", f"{tokens.min:,} to {tokens.max:,}, median {tokens.median:g}, nine of ten at most {tokens.p90:,}"
+    if report.classes:
+        names = list(report.classes)
+        yield (
+            "classes",
+            f"{len(names):,}; {names[0]} {report.classes[names[0]]:,} … {names[-1]} {report.classes[names[-1]]:,}",
+        )
+    if report.languages:
+        yield "languages", ", ".join(_languages(report))
+    if preflight.validation is not None:
+        held_out = preflight.validation
+        yield "validation", f"{held_out.num_rows:,} rows, {held_out.num_usable:,} usable ({held_out.file})"
+    if expected is not None:
+        yield from _cost(expected)
+    for place, choice in enumerate(preflight.choices):
+        yield "" if place else "auto", f"{choice.name.replace('_', ' ')} {choice.value:g}: {choice.reason}"
 
 
-def _histogram(histogram: Histogram) -> Text:
+def _cost(expected: Estimate) -> Iterator[tuple[str, str]]:
+    yield "steps", f"{expected.steps:,}, {expected.steps_per_epoch:,} an epoch; {expected.tokens:,} tokens in all"
+    if expected.seconds is not None:
+        yield "time", f"about {duration(expected.seconds)}"
+    parts = expected.memory
+    named = {
+        "weights": parts.weights_bytes,
+        "activations": parts.activations_bytes + parts.working_bytes,
+        "adapter and optimizer": parts.adapter_bytes,
+        "logits": parts.logits_bytes,
+        "libraries": parts.resident_bytes,
+    }
+    largest = sorted(named.items(), key=lambda part: -part[1])
+    needs = f"about {gibibytes(expected.needs_bytes)}, free {gibibytes(expected.free_bytes)}"
+    yield "memory", f"{needs} ({', '.join(f'{name} {size / 2**30:.2f}' for name, size in largest)})"
+    yield "adapter", mebibytes(expected.adapter_bytes)
+
+
+def _languages(report: Report) -> Iterator[str]:
+    yield from (f"{name} {count:,}" for name, count in islice(report.languages.items(), _NUM_LANGUAGES))
+    more = len(report.languages) - _NUM_LANGUAGES
+    if more > 0:
+        yield f"{more} more"
+    untold = report.num_usable - sum(report.languages.values())
+    if untold:
+        yield f"not told {untold:,}"
+
+
+def _histogram(histogram: Histogram) -> Table:
     most = max(histogram.counts)
     filled = [at for at, count in enumerate(histogram.counts) if count]
-    text = Text("tokens a row", style="bold")
-    for at in range(filled[0], filled[-1] + 1):
-        low, high, count = histogram.edges[at], histogram.edges[at + 1] - 1, histogram.counts[at]
-        text.append(f"\n{low:>6}-{high:<6} {count:>6} ", style="not bold")
-        text.append("█" * round(count / most * _BAR_CHARS), style="not bold cyan")
+    last = _tail(histogram.counts)
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right", style="dim")
+    table.add_column(justify="right")
+    table.add_column(style="cyan")
+    for at in range(filled[0], last + 1):
+        end = filled[-1] if at == last else at
+        low, high, count = histogram.edges[at], histogram.edges[end + 1] - 1, sum(histogram.counts[at : end + 1])
+        bar = "█" * round(count / most * _BAR_CHARS) or ("▏" if count else "")
+        table.add_row(f"{low:,}-{high:,}", f"{count:,}", bar)
+    return table
+
+
+def _tail(counts: Sequence[int]) -> int:
+    """The bin from which on so few rows are left that they are shown together."""
+    total, seen = sum(counts), 0
+    for at, count in enumerate(counts):
+        if seen >= _BODY_SHARE * total:
+            return at
+        seen += count
+    return max(at for at, count in enumerate(counts) if count)
+
+
+def _as_seen(tokens: Tokens, max_length: int, decode: Decode) -> Text:
+    text = Text()
+    pairs = list(zip(tokens.input_ids, tokens.labelled, strict=True))[:max_length]
+    # Runs of tokens, not single ones: a letter may be spread over several.
+    for labelled, run in groupby(pairs[:_SEEN_TOKENS], key=lambda pair: pair[1]):
+        shown = hide_secrets(decode([token for token, _ in run]))
+        text.append(shown.rstrip("\ufffd"), style="bold green" if labelled else "dim")
+    if len(pairs) > _SEEN_TOKENS:
+        text.append(f" … {len(pairs) - _SEEN_TOKENS:,} tokens more", style="dim italic")
+    learnt = decode([token for token, labelled in pairs if labelled])
+    text.append("\nlearnt: ", style="not dim cyan")
+    text.append(shortened(hide_secrets(learnt), 60), style="bold green")
     return text
 
 
-def _as_seen(record: Record, tokens: Tokens, decode: Callable[[int], str], statistics: TokenStatistics | None) -> Text:
-    limit = statistics.max_length if statistics is not None else None
-    text = Text.assemble(
-        (f"line {record.line} as the model sees it", "bold"),
-        " (",
-        ("learnt", "bold green"),
-        ", ",
-        ("given", "dim"),
-        ")\n",
+def _finding(found: Finding, file: str) -> RenderableType:
+    refused = found.severity == "refusal"
+    head = Text.assemble(
+        ("refused  " if refused else "warning  ", "bold red" if refused else "bold yellow"), (found.message, "bold")
     )
-    for token, labelled in list(zip(tokens.input_ids, tokens.labelled, strict=True))[:limit]:
-        text.append(decode(token), style="bold green" if labelled else "dim")
-    return text
+    places = [_place(sample, file) for sample in found.samples]
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(justify="right", style="cyan", no_wrap=True, min_width=max(map(len, places), default=0))
+    rows.add_column(overflow="ellipsis", no_wrap=not refused)
+    for place, sample in zip(places, found.samples, strict=True):
+        rows.add_row(place, Text(sample.detail))
+    more = found.count - len(found.samples)
+    parts: list[RenderableType] = [head]
+    if found.samples:
+        parts.append(Padding(rows, (0, 0, 0, 2), expand=False))
+        if more > 0:
+            parts.append(Text(f"  and {more:,} more", style="dim"))
+    if found.fix:
+        parts.append(Padding(Text.assemble(("fix: ", "green"), found.fix), (0, 0, 0, 2), expand=False))
+    return Padding(Group(*parts), (1, 0, 0, 0), expand=False)
+
+
+def _place(sample: Sample, file: str) -> str:
+    return f"line {sample.line}" if sample.file == file else f"validation:{sample.line}"
+
+
+def _verdict(preflight: Preflight) -> Text:
+    refusals, warnings = len(preflight.refusals), len(preflight.warnings)
+    told = f"{warnings} warning{'s' if warnings != 1 else ''}"
+    if refusals:
+        return Text(f"\nrefused for {refusals} reason{'s' if refusals != 1 else ''}; {told}\n", style="bold red")
+    return Text(f"\ntraining would accept this file; {told}\n", style="bold green")
+
+
+def _block(title: str, body: RenderableType) -> RenderableType:
+    return Padding(
+        Group(Text(title, style="cyan"), Padding(body, (0, 0, 0, 2), expand=False)), (1, 0, 0, 0), expand=False
+    )

@@ -3,10 +3,13 @@
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from service.cli.console import duration, err, gibibytes, say
+from service.studies.study import PointEvent
 from training.events import CheckpointEvent, EvalEvent, Event, StartEvent, StepEvent, WarningEvent
 
 _LINES_PER_RUN = 10
 """How many step lines a run prints where there is no terminal."""
+_WIDE_TERMINAL, _WIDE_BAR, _NARROW_BAR = 110, 40, 10
+"""In 80 columns a longer bar would push the figures out, the memory first."""
 
 
 class TrainingProgress:
@@ -17,7 +20,7 @@ class TrainingProgress:
         self._bar = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
-            BarColumn(),
+            BarColumn(bar_width=_WIDE_BAR if self._console.width >= _WIDE_TERMINAL else _NARROW_BAR),
             TextColumn("{task.fields[facts]}"),
             console=self._console,
             disable=not self._console.is_terminal,
@@ -43,6 +46,9 @@ class TrainingProgress:
                 self._print(f"held-out loss {event.valid_loss:.4f} ({which})")
             case CheckpointEvent():
                 self._print(f"checkpoint {event.path}")
+            case PointEvent():
+                self._drop_bar()
+                self._print(f"run {event.number} of {event.total}: {event.label}")
             case WarningEvent():
                 self._print(f"warning: {event.message}")
 
@@ -55,6 +61,7 @@ class TrainingProgress:
         )
         if event.first_step:
             self._print(f"resuming after step {event.first_step}")
+        self._drop_bar()
         self._task = self._bar.add_task("train", total=event.total_steps, completed=event.first_step, facts="")
 
     def _step(self, event: StepEvent) -> None:
@@ -66,6 +73,11 @@ class TrainingProgress:
             self._bar.update(self._task, completed=event.step, facts=facts)
         elif event.step % max(1, event.total_steps // _LINES_PER_RUN) == 0 or event.step == event.total_steps:
             say(f"step {event.step}/{event.total_steps}  {facts}")
+
+    def _drop_bar(self) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
 
     def _print(self, message: str) -> None:
         self._bar.console.print(message, markup=False)

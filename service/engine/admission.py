@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterable
 
 from service.engine.errors import DeadlineError, EngineError, EngineFailedError
-from service.engine.leases import Lease
-from service.engine.loading import dora_refusal
-from service.engine.pins import Pins
-from service.engine.residency import Residency
+from service.engine.residency.leases import Lease
+from service.engine.residency.loading import dora_refusal
+from service.engine.residency.pins import Pins
+from service.engine.residency.residency import Residency
+from service.engine.residency.verifier import Canary, Verifier
 from service.engine.scheduling.sequence import Sequence
-from service.engine.verifier import Canary, Verifier
 
 
 class Admission:

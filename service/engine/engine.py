@@ -16,12 +16,10 @@ from service.engine.errors import (
     PromptTooLongError,
     QueueFullError,
 )
-from service.engine.loading import AdapterLoader, check_adapters
 from service.engine.loop import EngineLoop
 from service.engine.metrics import EngineMetrics
 from service.engine.model.runner import ModelRunner
 from service.engine.outputs import Answering, Scoring
-from service.engine.reading import ReadLimits
 from service.engine.request import (
     AdapterSource,
     EngineConfig,
@@ -30,7 +28,9 @@ from service.engine.request import (
     ScoreRequest,
     Scores,
 )
-from service.engine.residency import Limits, Placement, Residency
+from service.engine.residency.loading import AdapterLoader, check_adapters
+from service.engine.residency.reading import ReadLimits
+from service.engine.residency.residency import Limits, Placement, Residency
 from service.engine.sampling.grammar import GrammarCompiler
 from service.engine.scheduling.sequence import Sequence as Run
 from service.engine.stream import TokenStream

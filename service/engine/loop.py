@@ -13,14 +13,14 @@ from service.engine.gauges import StepGauges
 from service.engine.metrics import EngineMetrics
 from service.engine.model.batch import Span
 from service.engine.model.runner import ModelRunner, Work
-from service.engine.pins import Pins
 from service.engine.request import EngineConfig
-from service.engine.residency import Residency
+from service.engine.residency.pins import Pins
+from service.engine.residency.residency import Residency
+from service.engine.residency.verifier import Verifier
 from service.engine.results import Results, wants_token
 from service.engine.scheduling.pace import Pace
 from service.engine.scheduling.scheduler import Part, Scheduler, SchedulerLimits
 from service.engine.scheduling.sequence import Sequence as Run
-from service.engine.verifier import Verifier
 
 _log = logging.getLogger(__name__)
 

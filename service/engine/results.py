@@ -11,13 +11,13 @@ from torch import Tensor
 
 from service.engine.endings import Endings
 from service.engine.errors import EngineFailedError
+from service.engine.residency.verifier import Canary, Verifier
 from service.engine.sampling.logprobs import logprobs
 from service.engine.sampling.matcher import Matcher
 from service.engine.sampling.sampler import Choice, sample
 from service.engine.sampling.state import SamplingState
 from service.engine.scheduling.scheduler import Part, Scheduler
 from service.engine.scheduling.sequence import Sequence as Run
-from service.engine.verifier import Canary, Verifier
 
 _NOT_A_NUMBER = "the model's output is not a number; the adapter's weights may be too large"
 

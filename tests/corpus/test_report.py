@@ -1,15 +1,15 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from corpus.dataset import Dataset, load
+from corpus.dataset import Dataset
+from corpus.findings import Finding
 from corpus.records import Record
-from corpus.report import check
-from corpus.tokens import NUM_BINS, token_statistics
+from corpus.report import Report, check
+from corpus.usable import CheckOptions
 
 Load = Callable[..., Dataset]
 SENTENCE = "please tell me how I can change the personal identification number of my new debit card"
@@ -17,7 +17,7 @@ SENTENCE = "please tell me how I can change the personal identification number o
 
 @dataclass(frozen=True)
 class Words:
-    """One token a word, completion words labelled."""
+    """A start token and one token a word, completion words labelled."""
 
     input_ids: tuple[int, ...]
     labelled: tuple[bool, ...]
@@ -26,118 +26,136 @@ class Words:
 def words(record: Record) -> Words:
     if "untokenisable" in record.prompt:
         raise ValueError("cannot be rendered")
-    labelled = (False,) * len(record.prompt.split()) + (True,) * len(record.completion.split())
+    labelled = (False,) * (1 + len(record.prompt.split())) + (True,) * len(record.completion.split())
     return Words(tuple(range(len(labelled))), labelled)
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> Load:
-    def make(
-        *rows: tuple[Any, Any], name: str = "a.jsonl", columns: tuple[str, str] = ("question", "answer")
-    ) -> Dataset:
-        path = tmp_path / name
-        path.write_text("".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows))
-        return load(path, skip_bad=True)
-
-    return make
+def looked_over(data: Dataset, *, test: Dataset | None = None, **options: Any) -> Report:
+    held_out = () if test is None else test.records
+    return check(data, tokenise=words, validation=held_out, options=CheckOptions(**options))
 
 
-def codes(notices: Any) -> list[str]:
-    return [notice.code for notice in notices]
+def found(report: Report, code: str) -> Finding:
+    (one,) = [finding for finding in report.findings if finding.code == code]
+    return one
+
+
+def codes(findings: tuple[Finding, ...]) -> set[str]:
+    return {finding.code for finding in findings}
 
 
 def test_a_clean_set_has_nothing_to_say(dataset: Load) -> None:
-    report = check(dataset(("one two", "three"), ("four", "five")), tokenise=words, max_length=10)
-    assert report.problems == report.warnings == ()
+    report = looked_over(dataset(("one two", "three"), ("four", "five")), max_length=10)
+    assert report.findings == ()
     assert (report.num_rows, report.num_usable, report.layout) == (2, 2, "question/answer")
 
 
-def test_everything_wrong_is_reported_with_lines(dataset: Load) -> None:
-    data = dataset(
-        (SENTENCE, "a"), ("", ""), (SENTENCE + "!", "a"), ("", "b"), ("Hi", "x"), ("hi.", "y"), (SENTENCE + " now", "c")
-    )
-    report = check(data)
-    assert [row.line for row in report.bad] == [2]
-    assert report.empty_prompts == (4,)
-    assert [group.lines for group in report.duplicate_rows] == [(1, 3)]
-    assert [group.lines for group in report.duplicate_prompts] == [(1, 3), (5, 6)]
-    assert [group.lines for group in report.conflicting_answers] == [(5, 6)]
-    assert [(pair.first_line, pair.second_line) for pair in report.near_duplicates] == [(1, 7)]
-    assert codes(report.problems) == ["bad_rows"]
-    assert codes(report.warnings) == [
-        "empty_prompt",
-        "duplicate_rows",
-        "duplicate_prompts",
-        "conflicting_answers",
-        "near_duplicates",
-    ]
+def test_a_row_without_a_label_is_refused_with_line_and_reason(dataset: Load) -> None:
+    report = looked_over(dataset(("q", "a"), ("q", " ")))
+    assert codes(report.refusals) == {"bad_rows"}
+    refusal = found(report, "bad_rows")
+    assert (refusal.lines, refusal.samples[0].line) == ((2,), 2)
+    assert "is empty" in refusal.samples[0].detail
+    assert "--skip-bad" in refusal.fix
+
+
+def test_what_cannot_be_used_is_a_warning_when_it_is_to_be_left_out(dataset: Load) -> None:
+    data = dataset(("one two three", "four"), ("one", ""), ("untokenisable", "a"), ("x [INST]", "a"), ("fine", "so"))
+    strict, lenient = looked_over(data, max_length=4), looked_over(data, max_length=4, skip_bad=True)
+    expected = {"bad_rows", "unrenderable", "control_tokens", "no_label"}
+    assert codes(strict.refusals) == expected == codes(lenient.warnings)
+    assert lenient.refusals == ()
+    assert [row.line for row in lenient.unusable] == [1, 2, 3, 4]
+    assert lenient.num_usable == 1
+    assert "takes 4 tokens, the limit is 4" in found(strict, "no_label").samples[0].detail
+    assert "'[INST]', a control token of Llama 2 and Mistral" in found(strict, "control_tokens").samples[0].detail
+    assert found(strict, "unrenderable").samples[0].detail == "cannot be rendered"
+
+
+def test_a_file_that_teaches_nothing_is_refused_even_when_skipping(dataset: Load) -> None:
+    report = looked_over(dataset(("one two three", "four")), max_length=2, skip_bad=True)
+    assert codes(report.refusals) == {"nothing_to_learn"}
     assert report.tokens is None
 
 
-def test_bad_rows_are_a_warning_when_they_are_to_be_skipped(dataset: Load) -> None:
-    report = check(dataset(("q", "a"), ("q", "")), skip_bad=True)
-    assert codes(report.problems) == []
-    assert codes(report.warnings) == ["bad_rows"]
+def test_truncation_is_told_with_what_it_loses_the_worst_first(dataset: Load) -> None:
+    report = looked_over(dataset(("a", "b c d e"), ("a", "b c d e f g h"), ("a", "b")), max_length=4)
+    warning = found(report, "truncated")
+    assert warning.lines == (1, 2)
+    assert [sample.line for sample in warning.samples] == [2, 1]
+    assert "7 labelled tokens (58.3%) are lost" in warning.message
+    assert "--max-length 9" in warning.fix
 
 
-def test_a_test_set_is_searched_for_the_training_prompts(dataset: Load) -> None:
+def test_repetitions_and_contradictions_are_told_with_lines(dataset: Load) -> None:
+    report = looked_over(
+        dataset((SENTENCE, "a"), (SENTENCE + "!", "A"), ("", "b"), ("Hi", "x"), ("hi.", "y"), (SENTENCE + " now", "c"))
+    )
+    assert found(report, "duplicate_rows").lines == (2,)
+    assert found(report, "conflicting_answers").lines == (4, 5)
+    assert "'Hi' is answered 'x' and, line 5, 'y'" in found(report, "conflicting_answers").samples[0].detail
+    assert found(report, "near_duplicates").lines == (6,)
+    assert "like line 1" in found(report, "near_duplicates").samples[0].detail
+    assert found(report, "empty_prompt").lines == (3,)
+
+
+def test_held_out_rows_that_training_gives_away_are_told(dataset: Load) -> None:
     train = dataset((SENTENCE, "a"), ("hello", "b"))
     test = dataset(("Hello!", "b"), ("new", "c"), (SENTENCE + " now", "a"), name="b.jsonl")
-    report = check(train, test=test)
-    assert [(leak.test_line, leak.train_line, leak.exact) for leak in report.leakage] == [(1, 2, True), (3, 1, False)]
-    assert codes(report.warnings) == ["leakage", "near_leakage"]
+    report = looked_over(train, test=test)
+    assert (found(report, "leakage").lines, found(report, "near_leakage").lines) == ((1,), (3,))
+    assert "1 of 3" in found(report, "leakage").message
+    sample = found(report, "leakage").samples[0]
+    assert (sample.file, sample.line, sample.detail) == (test.path, 1, "as training line 2")
 
 
-def test_labels_are_counted_most_frequent_first(dataset: Load) -> None:
-    data = dataset(("1", "a"), ("2", "b"), ("3", "b"), columns=("text", "label"))
-    assert list(check(data).labels.items()) == [("b", 2), ("a", 1)]
+def test_secrets_addresses_and_odd_characters_are_told_masked(dataset: Load) -> None:
+    key = "AKIA" + "IOSFODNN7QRSTUVW"
+    report = looked_over(dataset((f"my key {key}", "ok"), ("jane@acme.io", "ok then"), ("be\x07ll", " padded ")))
+    assert found(report, "secrets").lines == (1,)
+    assert key not in json.dumps(report.to_json()["findings"])
+    assert found(report, "email_addresses").samples[0].detail == "j…@acme.io"
+    assert found(report, "control_characters").lines == (3,)
+    assert found(report, "edge_whitespace").lines == (3,)
 
 
-def test_a_row_that_cannot_be_tokenised_is_bad_with_its_reason(dataset: Load) -> None:
-    report = check(dataset(("q", "a"), ("untokenisable", "a")), tokenise=words)
-    assert [(row.line, row.reason) for row in report.bad] == [(2, "cannot be rendered")]
-    assert report.num_usable == 1
+def test_a_row_in_another_language_is_told(dataset: Load) -> None:
+    rows = [
+        (f"How long does it take until my bank card arrives in city number {n}?", f"About {n} days.") for n in range(20)
+    ]
+    report = looked_over(dataset(*rows, ("Wo bleibt meine neue Karte?", "Sie kommt morgen mit der Post zu Ihnen.")))
+    assert found(report, "language").lines == (21,)
+    assert "'Sie kommt morgen" in found(report, "language").samples[0].detail
+    assert dict(report.languages) == {"en": 20, "de": 1}
 
 
-def test_no_usable_row_is_a_problem(dataset: Load) -> None:
-    report = check(dataset(("untokenisable", "a")), tokenise=words, skip_bad=True)
-    assert codes(report.problems) == ["no_usable_rows"]
-    assert report.tokens is None
+def test_classes_are_counted_and_judged(dataset: Load) -> None:
+    rows = [(f"question {n}", "often" if n < 30 else "seldom") for n in range(36)]
+    report = looked_over(dataset(*rows, columns=("text", "label")))
+    assert list(report.classes.items()) == [("often", 30), ("seldom", 6)]
+    assert "5.0 to 1" in found(report, "imbalance").message
+    assert "83.3%" in found(report, "imbalance").fix
+    assert "2 runs of 2 classes" in found(report, "sorted_by_class").message
 
 
-def test_rows_cut_before_their_first_label_are_reported(dataset: Load) -> None:
-    data = dataset(("one two three", "four"), ("one", "two"))
-    report = check(data, tokenise=words, max_length=3)
-    assert report.tokens is not None
-    assert (report.tokens.truncated_lines, report.tokens.unlabelled_lines) == ((1,), (1,))
-    assert codes(report.warnings) == ["truncated", "no_label"]
-    assert codes(report.problems) == []
-    assert codes(check(data, tokenise=words, max_length=1).problems) == ["nothing_to_learn"]
+def test_one_answer_to_many_questions_is_told(dataset: Load) -> None:
+    rows = [(f"question {n}", "I do not know that." if n % 3 == 0 else f"answer {n}") for n in range(60)]
+    warning = found(looked_over(dataset(*rows)), "repeated_answer")
+    assert warning.count == 20
+    assert "20 rows answer 'I do not know that.'" in warning.samples[0].detail
 
 
-def test_token_statistics_count_before_and_after_the_cut() -> None:
-    rows = [(line, Words((0,) * length, (False,) + (True,) * (length - 1))) for line, length in enumerate(range(1, 11))]
-    counted = token_statistics(rows, max_length=5)
-    assert (counted.total, counted.labelled) == (55, 45)
-    assert (counted.kept_total, counted.kept_labelled) == (1 + 2 + 3 + 4 + 5 * 6, 0 + 1 + 2 + 3 + 4 * 6)
-    assert (counted.min, counted.median, counted.p90, counted.max) == (1, 5.5, 9, 10)
-    assert counted.truncated_lines == (5, 6, 7, 8, 9)
-    assert counted.unlabelled_lines == (0,)
-    assert len(counted.histogram.counts) == NUM_BINS == len(counted.histogram.edges) - 1
-    assert counted.histogram.counts == (0,) + (1,) * 10 + (0,) * 9
+def test_held_out_rows_are_asked_whether_they_are_usable_and_no_more(dataset: Load) -> None:
+    data = dataset((SENTENCE, "a"), (SENTENCE, "b"), ("", "c"), ("q", ""))
+    report = check(data, tokenise=words, held_out=True)
+    assert codes(report.findings) == {"bad_rows", "empty_prompt"}
 
 
-def test_without_a_limit_nothing_is_cut() -> None:
-    counted = token_statistics([(1, Words((0,) * 1000, (True,) * 1000))], max_length=None)
-    assert (counted.kept_total, counted.kept_labelled, counted.truncated_lines) == (1000, 999, ())
-    assert sum(counted.histogram.counts) == 1
-    assert counted.histogram.edges[-1] > 1000
-
-
-def test_a_report_is_json(dataset: Load) -> None:
-    report = check(dataset((SENTENCE, "a"), ("", ""), (SENTENCE, "b")), tokenise=words, max_length=3)
+@pytest.mark.parametrize("tokenise", [None, words])
+def test_a_report_is_json(dataset: Load, tokenise: Any) -> None:
+    report = check(dataset((SENTENCE, "a"), ("", ""), (SENTENCE, "b")), tokenise=tokenise)
     plain = json.loads(json.dumps(report.to_json()))
-    assert plain["bad"][0]["line"] == 2
-    assert plain["problems"][0]["code"] == "bad_rows"
-    assert plain["tokens"]["max_length"] == 3
-    assert plain["conflicting_answers"][0]["lines"] == [1, 3]
+    assert plain["unusable"][0]["line"] == 2
+    assert plain["findings"][0]["code"] == "bad_rows"
+    assert (plain["tokens"] is None) == (tokenise is None)
+    assert "rows" not in plain

@@ -1,3 +1,4 @@
+import itertools
 import random
 from collections import Counter
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from corpus.errors import SplitError
 from corpus.normalise import prompt_key
 from corpus.records import Record
-from corpus.split import leakage, sample, split
+from corpus.split import leakage, nested_sample, sample, split
 
 
 def record(line: int, prompt: str, label: str | None = None) -> Record:
@@ -146,3 +147,19 @@ def test_a_split_leaks_nothing_equal() -> None:
     records = [record(line, f"prompt {line % 20}{'!' * (line % 3)}") for line in range(60)]
     result = split(records, test_fraction=0.3)
     assert not [leak for leak in leakage(result.train, result.test) if leak.exact]
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_nested_shares_are_parts_of_each_other_and_end_with_all(seed: int) -> None:
+    records = numbered(47)
+    shares = [nested_sample(records, fraction, seed) for fraction in (0.02, 0.1, 0.31, 0.9, 1.0)]
+    assert [len(share) for share in shares] == [1, 5, 15, 42, 47]
+    for smaller, larger in itertools.pairwise(shares):
+        assert {item.line for item in smaller} < {item.line for item in larger}
+        assert [item.line for item in larger] == sorted(item.line for item in larger)
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.5, 1.5])
+def test_a_share_that_is_none_is_refused(fraction: float) -> None:
+    with pytest.raises(SplitError):
+        nested_sample(numbered(1), fraction)

@@ -42,7 +42,7 @@ from service.engine.errors import QueueFullError
 from service.errors import SettingsError
 from service.inference import Inference
 from service.settings import DEFAULT_MODEL, Settings
-from training.checkpoint import Checkpoints, Progress
+from training.artifacts.checkpoint import Checkpoints, Progress
 from training.config import TrainingConfig
 
 FOLDER = Path(__file__).parents[2] / "examples" / "lorad_questions"

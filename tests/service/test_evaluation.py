@@ -17,12 +17,13 @@ from service.evaluation import EvaluationRequest, evaluate_models
 from service.inference import Inference
 from service.registry import open_registry
 from service.settings import Settings
-from training.batches import in_length_order, make_batch
+from training.artifacts.weights import read_layers
 from training.config import TrainingConfig
-from training.examples import Encoder, prepare
-from training.lora import inject
-from training.loss import mean_nll
-from training.weights import read_layers
+from training.layers.network import Network
+from training.objectives.objective import mean_loss
+from training.objectives.supervised import Supervised
+from training.rows.batches import make_batch
+from training.rows.examples import Encoder, prepare
 
 CONVERSATIONS = (
     ("hello", "hello there"),
@@ -83,12 +84,12 @@ def evaluate(
 def trained_loss(folder: Path, adapter: Path | None, template: str, records: tuple[Record, ...] = RECORDS) -> float:
     """What training would measure on the same rows."""
     base = load(BaseSource("tiny", folder), LoadOptions(device="cpu"))
+    network = Network(base.model, TrainingConfig(rank=4, alpha=8))
     if adapter is not None:
-        read_layers(adapter, inject(base.model, TrainingConfig(rank=4, alpha=8)))
+        read_layers(adapter, network.layers)
     renderer = create_renderer(base.tokenizer, template)  # type: ignore[arg-type]
     examples = prepare(records, Encoder(base.tokenizer, renderer), 256).examples
-    batches = (make_batch(examples, rows, "packed", base.device) for rows in in_length_order(examples, 3))
-    return mean_nll(base.model, batches)
+    return mean_loss(Supervised(), network, [make_batch(examples, range(len(examples)), "packed", base.device)])
 
 
 @pytest.mark.parametrize(

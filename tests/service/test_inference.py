@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from adapters.errors import BaseMismatchError, InvalidAdapterError, UnknownAdapterError
 from adapters.manifest import BaseIdentity, Manifest, RenderingIdentity
@@ -123,6 +124,13 @@ def test_the_public_name_can_be_set(inference: Inference, tiny_base_folder: Path
     settings = Settings(home=tmp_path, device="cpu", kv_cache_memory_bytes=4 << 20, served_model_name="house-model")
     other = Inference.open(BaseSource("tiny", tiny_base_folder), inference.registry, settings)
     assert other.resolve("default", "house-model").version is None
+    other.close()
+
+
+def test_gateways_read_how_many_adapters_fit(inference: Inference, tiny_base_folder: Path, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, device="cpu", kv_cache_memory_bytes=4 << 20, max_loras=3)
+    other = Inference.open(BaseSource("tiny", tiny_base_folder), inference.registry, settings)
+    assert b'vllm:lora_requests_info{max_lora="3"' in generate_latest(other.metrics.registry)
     other.close()
 
 

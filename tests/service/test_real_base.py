@@ -15,11 +15,11 @@ from corpus.records import Record
 from service.engine.engine import Engine
 from service.engine.metrics import EngineMetrics
 from service.engine.request import AdapterSource, AdapterUse, EngineConfig, GenerationRequest, SamplingParams
+from training.artifacts.output import Finished, write_output
 from training.config import TrainingConfig
-from training.examples import Encoder, prepare
+from training.layers.lora import LoraLinear
 from training.loop import Trainer
-from training.lora import LoraLinear
-from training.output import Finished, write_output
+from training.rows.examples import Encoder, prepare
 from training.run import TrainingData, TrainingResult
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from adapters.version import Adapter, Version
 from service.api.residency import Place, Places
 from service.api.schemas.evaluate import finite
 from service.api.schemas.schema import Reply, Schema
-from service.engine.residency import Placement
+from service.engine.residency.residency import Placement
 
 Reason = Annotated[str, Field(max_length=500)]
 

@@ -39,9 +39,8 @@ class CompiledRuns:
 
     def add(self, x_TI: Tensor, out_TO: Tensor, stack: Stack) -> None:
         """Adds the changes of one group of layers to the base's output."""
-        weights = (array(stack.a_SIR), array(stack.b_SPRF), array(stack.parts_P))
         blocks = (self.starts_B, self.ends_B, self.use_ends_B, self.slots_U, self.scales_U)
-        _add(array(x_TI.contiguous()), array(out_TO), *weights, *blocks)
+        _add(array(x_TI.contiguous()), array(out_TO), *stack.arrays, *blocks)
 
 
 class CompiledRouting(Routing):

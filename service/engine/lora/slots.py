@@ -6,10 +6,12 @@ of a piece.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from service.engine.cpu.arrays import Array, array
 from service.engine.lora.fold import FoldedAdapter, FoldedGroup
 from service.engine.lora.groups import Group
 from service.engine.memory import zeros
@@ -40,6 +42,11 @@ class Stack:
     """Active rank of each slot's parts, int32: what lies beyond is zero."""
     ratio_SO: Tensor | None = None
     """DoRA: 1 where an adapter is plain LoRA. Made with the first DoRA adapter."""
+
+    @cached_property
+    def arrays(self) -> tuple[Array, Array, Array]:
+        """`a_SIR`, `b_SPRF` and `parts_P` as compiled functions on the CPU take them; the memory never moves."""
+        return array(self.a_SIR), array(self.b_SPRF), array(self.parts_P)
 
 
 class Slots:

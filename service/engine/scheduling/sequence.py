@@ -11,9 +11,9 @@ import xgrammar
 from service.engine.cache.pages import BlockTable
 from service.engine.cache.prefix import PrefixRoot
 from service.engine.errors import EngineError
-from service.engine.leases import Lease
 from service.engine.lora.routing import Use, Uses
 from service.engine.request import FinishReason, GenerationRequest, TokenLogprob
+from service.engine.residency.leases import Lease
 from service.engine.sampling.sampler import Choice
 from service.engine.sampling.state import SamplingState
 

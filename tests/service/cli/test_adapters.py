@@ -81,3 +81,30 @@ def test_a_folder_that_is_not_there_is_named(run: Run, tmp_path: Path) -> None:
     outcome = run("adapters", "import", tmp_path / "none", "--name", "support")
     assert outcome.code == 1
     assert str(tmp_path / "none") in outcome.err
+
+
+@pytest.mark.parametrize(("format_", "dtype"), [("merged", "bfloat16"), ("gguf", "q8_0")])
+def test_a_whole_model_is_exported_and_says_how_it_compares(
+    run: Run, folders: list[Path], tmp_path: Path, format_: str, dtype: str
+) -> None:
+    run("adapters", "import", folders[0], "--name", "support")
+    output = tmp_path / "model"
+    done = run("adapters", "export", "support", "--format", format_, "--dtype", dtype, "--output", output, "--json")
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert result["same_tokens"] + result["ties"] == result["tokens"]
+    assert output.exists()
+    again = run("adapters", "export", "support", "--format", format_, "--output", output)
+    assert (again.code, "exists" in again.err) == (1, True)
+
+
+@pytest.mark.parametrize(("format_", "dtype"), [("merged", "q8_0"), ("gguf", "bfloat16"), ("peft", "float32")])
+def test_a_dtype_that_the_format_does_not_have_is_refused(
+    run: Run, folders: list[Path], tmp_path: Path, format_: str, dtype: str
+) -> None:
+    run("adapters", "import", folders[0], "--name", "support")
+    output = tmp_path / "model"
+    done = run("adapters", "export", "support", "--format", format_, "--dtype", dtype, "--output", output)
+    assert done.code == 2
+    assert "--dtype" in done.err
+    assert not output.exists()

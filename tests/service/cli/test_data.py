@@ -12,7 +12,7 @@ BAD = '{"question": "What?", "answer": ""}\n{"question": "Who?", "answer": "me"}
 def test_check_reports_and_accepts_a_good_file(run: Run, rows: Path) -> None:
     outcome = run("data", "check", rows)
     assert outcome.code == 0
-    assert "20 (20 usable, 0 bad)" in outcome.out
+    assert "question/answer, 20 rows" in outcome.out
     assert "line 1 as the model sees it" in outcome.out
     assert "You are a tiny test model" in outcome.out
     assert "training would accept this file" in outcome.out
@@ -23,16 +23,22 @@ def test_check_refuses_a_bad_row_with_file_line_and_reason(run: Run, tmp_path: P
     file.write_text(BAD, encoding="utf-8")
     outcome = run("data", "check", file)
     assert outcome.code == 1
-    assert f"{file}:1: " in outcome.out
+    assert "refused  rows that cannot be used: 1" in outcome.out
+    assert "line 1" in outcome.out
+    assert "the completion (field 'answer') is empty" in outcome.out
     assert "--skip-bad" in outcome.out
     assert run("data", "check", file, "--skip-bad").code == 0
 
 
 def test_check_as_json_holds_the_figures(run: Run, rows: Path) -> None:
-    report = json.loads(run("data", "check", rows, "--test", rows, "--max-length", "24", "--json").out)
-    assert report["num_usable"] == 20
-    assert len(report["leakage"]) == 20
-    assert len(report["tokens"]["truncated_lines"]) == 20
+    report = json.loads(run("data", "check", rows, "--validation", rows, "--max-length", "60", "--json").out)
+    assert report["refused"] is False
+    assert report["train"]["num_usable"] == 20
+    found = {finding["code"]: finding for finding in report["train"]["findings"]}
+    assert found["leakage"]["count"] == 20
+    assert report["estimate"]["steps"] == 9
+    assert report["estimate"]["memory"]["weights_bytes"] > 0
+    assert [choice["name"] for choice in report["choices"]] == ["learning_rate", "batch_size"]
 
 
 def test_columns_can_be_mapped(run: Run, tmp_path: Path) -> None:
@@ -74,6 +80,25 @@ def test_a_long_text_is_counted_in_windows_and_not_as_cut(run: Run, tmp_path: Pa
     file = tmp_path / "texts.jsonl"
     file.write_text(json.dumps({"text": "a long text about tickets " * 20}) + "\n", encoding="utf-8")
     report = json.loads(run("data", "check", file, "--max-length", "32", "--json").out)
-    assert report["tokens"]["truncated_lines"] == []
-    assert report["tokens"]["max"] == 32
-    assert report["tokens"]["kept_total"] == report["tokens"]["total"] > 32
+    tokens = report["train"]["tokens"]
+    assert (tokens["num_truncated"], tokens["max"]) == (0, 32)
+    assert tokens["kept_total"] == tokens["total"] > 32
+
+
+def test_check_shows_warnings_with_their_rows_and_the_way_out(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [
+        {"question": "Who?", "answer": "me"},
+        {"question": "who", "answer": "you"},
+        {"question": "x@acme.io", "answer": "!"},
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    outcome = run("data", "check", file)
+    assert outcome.code == 0
+    assert "warning  prompts with different completions: 1" in outcome.out
+    assert "'Who?' is answered 'me' and, line 2, 'you'" in outcome.out
+    assert "x…@acme.io" in outcome.out
+    assert "x@acme.io" not in outcome.out.partition("warning")[2]
+    assert outcome.out.count("fix: ") == 2
+    assert "training would accept this file; 2 warnings" in outcome.out
+    assert "\x1b" not in outcome.out

@@ -31,7 +31,7 @@ def test_a_run_writes_the_adapter_publishes_it_and_ends_with_the_result(run: Run
     assert result["digest"].startswith("sha256:")
     assert {"tokens_per_second", "train_loss", "trained_tokens", "peak_memory_bytes"} <= set(result)
     assert {path.name for path in output.iterdir()} == {
-        "adapter_config.json", "adapter_model.safetensors", "lorad.json", "checkpoints",
+        "adapter_config.json", "adapter_model.safetensors", "lorad.json", "metrics.jsonl", "checkpoints",
     }  # fmt: skip
     listed = json.loads(run("adapters", "list", "--json").out)
     assert [(row["name"], row["latest"]["digest"]) for row in listed] == [("support", result["digest"])]
@@ -148,7 +148,7 @@ def test_rows_longer_than_the_context_are_cut_there_and_counted(run: Run, tmp_pa
     file.write_text(json.dumps({"question": "What?", "answer": "word " * 400}) + "\n", encoding="utf-8")
     outcome = run("train", "--data", file, "--output", tmp_path / "out", "--max-steps", "1", "--rank", "2")
     assert outcome.code == 0
-    assert "1 rows were cut off at 256 tokens" in outcome.err
+    assert "rows longer than 256 tokens, which will be cut: 1;" in outcome.err
 
 
 def test_flags_beside_a_spec_are_refused_and_named(run: Run, tmp_path: Path) -> None:

@@ -273,7 +273,7 @@ def test_a_pin_fails_if_its_adapter_answers_as_the_base(
     engine = start_engine(max_loras=2)
     engine.pin(adapters[0]).result(30)
     engine.unpin(adapters[0].digest)
-    monkeypatch.setattr("service.engine.verifier.fault", lambda *_: "it answers as the base")
+    monkeypatch.setattr("service.engine.residency.verifier.fault", lambda *_: "it answers as the base")
     for _ in range(2):
         with pytest.raises(AdapterLoadError, match=rf"{adapters[1].name}: it answers as the base"):
             engine.pin(adapters[1]).result(30)

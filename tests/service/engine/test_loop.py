@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from service.engine.engine import Engine
 from service.engine.errors import AdapterLoadError, DeadlineError, EngineFailedError, InvalidGrammarError
-from service.engine.loading import AdapterLoader, LoadedAdapter
 from service.engine.loop import EngineLoop
 from service.engine.request import AdapterSource, AdapterUse, GenerationRequest, Grammar, ScoreRequest
+from service.engine.residency.loading import AdapterLoader, LoadedAdapter
 from service.engine.scheduling.scheduler import Part, Scheduler
 from service.engine.stream import TokenStream
 

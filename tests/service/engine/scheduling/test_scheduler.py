@@ -10,7 +10,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from service.engine.cache.pages import Pages
 from service.engine.cache.prefix import PrefixRoot
 from service.engine.errors import EngineError
-from service.engine.leases import Lease
 from service.engine.lora.slots import Slot
 from service.engine.request import (
     AdapterSource,
@@ -20,6 +19,7 @@ from service.engine.request import (
     SamplingParams,
     TokenLogprob,
 )
+from service.engine.residency.leases import Lease
 from service.engine.sampling.sampler import Choice
 from service.engine.scheduling.pace import Pace
 from service.engine.scheduling.scheduler import Part, Scheduler, SchedulerLimits

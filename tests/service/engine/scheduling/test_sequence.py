@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from service.engine.leases import Lease
 from service.engine.lora.slots import Slot
 from service.engine.outputs import Scoring
 from service.engine.request import AdapterSource, AdapterUse, GenerationRequest, SamplingParams
+from service.engine.residency.leases import Lease
 from service.engine.scheduling.sequence import Sequence
 
 A, B = (AdapterSource(name, Path(name)) for name in "ab")

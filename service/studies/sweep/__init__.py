@@ -1,0 +1,1 @@
+"""Hyperparameter search: trials drawn by optuna, each an ordinary training run."""

@@ -1,0 +1,1 @@
+"""Where a training run's figures go besides the terminal."""
