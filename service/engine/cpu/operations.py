@@ -11,13 +11,8 @@ from numba import prange
 from torch import Tensor
 
 from service.engine.cpu.arrays import Array, array
-from service.engine.cpu.attention import paged_decode
 from service.engine.cpu.compiling import compiled
 from service.engine.cpu.exponential import exponential
-from service.engine.lora.compiled_runs import CompiledRouting
-from service.engine.lora.routing import Routing
-from service.engine.model.attention import Decode
-from service.engine.model.operations import TorchOperations
 
 _FEW_ROWS = 64
 """Computed by one thread: to call the others takes longer."""
@@ -103,49 +98,38 @@ def _gate_gelu_tanh(gate_up_TX: Array, out_TF: Array) -> None:
             out_TF[row, i] = gate / (_ONE + exponential(-twice)) * up_F[i]
 
 
-_GATES = {
-    "SiLU": _gate_silu,
-    "SiLUActivation": _gate_silu,
-    "GELUTanh": _gate_gelu_tanh,
-    "PytorchGELUTanh": _gate_gelu_tanh,
-}
-"""By the class of the activation."""
+def normalize(x: Tensor, weight_C: Tensor, eps: float) -> Tensor:
+    """Root mean square normalisation over the last dimension of [..., C]."""
+    x_TC = x.reshape(-1, len(weight_C))
+    out_TC = torch.empty_like(x_TC)
+    _normalize(array(x_TC), array(weight_C), eps, array(out_TC))
+    return out_TC.view(x.shape)
 
 
-class CompiledOperations(TorchOperations):
-    """In float32."""
+def add_and_normalize(x_TC: Tensor, change_TC: Tensor, weight_C: Tensor, eps: float) -> Tensor:
+    """Adds `change_TC` to `x_TC` in place and normalises the sum."""
+    out_TC = torch.empty_like(x_TC)
+    _add_and_normalize(array(x_TC), array(change_TC), array(weight_C), eps, array(out_TC))
+    return out_TC
 
-    decode: Decode | None = staticmethod(paged_decode)
 
-    short_span = 4096
+def rotate(qkv_TX: Tensor, num_heads: int, cos_TD: Tensor, sin_TD: Tensor) -> None:
+    """Rotates each row's first `num_heads` heads in place, with halves for pairs."""
+    _rotate(array(qkv_TX), num_heads, array(cos_TD), array(sin_TD))
 
-    def create_routing(self) -> Routing:
-        """One function for all tokens."""
-        return CompiledRouting()
 
-    def normalize(self, x: Tensor, weight_C: Tensor, eps: float) -> Tensor:
-        """One pass over memory."""
-        x_TC = x.reshape(-1, len(weight_C))
-        out_TC = torch.empty_like(x_TC)
-        _normalize(array(x_TC), array(weight_C), eps, array(out_TC))
-        return out_TC.view(x.shape)
+def gate_silu(gate_up: Tensor) -> Tensor:
+    """[..., 2 F] to [..., F]: `silu(gate) * up`."""
+    return _gated(_gate_silu, gate_up)
 
-    def add_and_normalize(self, x_TC: Tensor, change_TC: Tensor, weight_C: Tensor, eps: float) -> Tensor:
-        """One pass over memory."""
-        out_TC = torch.empty_like(x_TC)
-        _add_and_normalize(array(x_TC), array(change_TC), array(weight_C), eps, array(out_TC))
-        return out_TC
 
-    def rotate(self, qkv_TX: Tensor, num_heads: int, cos_TD: Tensor, sin_TD: Tensor) -> None:
-        """One pass over memory."""
-        _rotate(array(qkv_TX), num_heads, array(cos_TD), array(sin_TD))
+def gate_gelu_tanh(gate_up: Tensor) -> Tensor:
+    """[..., 2 F] to [..., F]: `gelu(gate) * up`, with GELU's approximation by tanh."""
+    return _gated(_gate_gelu_tanh, gate_up)
 
-    def gate(self, activation: Any, gate_up: Tensor) -> Tensor:
-        """One pass over memory, for the activations that are known here."""
-        kernel = _GATES.get(type(activation).__name__)
-        if kernel is None:
-            return super().gate(activation, gate_up)
-        num_features = gate_up.shape[-1] // 2
-        out_TF = torch.empty(gate_up.numel() // gate_up.shape[-1], num_features)
-        kernel(array(gate_up.reshape(len(out_TF), 2 * num_features)), array(out_TF))
-        return out_TF.view(*gate_up.shape[:-1], num_features)
+
+def _gated(kernel: Any, gate_up: Tensor) -> Tensor:
+    num_features = gate_up.shape[-1] // 2
+    out_TF = torch.empty(gate_up.numel() // gate_up.shape[-1], num_features)
+    kernel(array(gate_up.reshape(len(out_TF), 2 * num_features)), array(out_TF))
+    return out_TF.view(*gate_up.shape[:-1], num_features)

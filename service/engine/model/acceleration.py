@@ -39,7 +39,7 @@ def find_operations(device: torch.device, dtype: torch.dtype) -> Operations:
     if device.type != "cpu" or dtype != torch.float32:
         return TorchOperations()
     # Not at the top, because they are compiled when they are first imported on a machine.
-    from service.engine.cpu.operations import CompiledOperations
+    from service.engine.model.compiled_operations import CompiledOperations
 
     return CompiledOperations()
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from service.engine.cpu.operations import CompiledOperations
 from service.engine.model.acceleration import find_operations
+from service.engine.model.compiled_operations import CompiledOperations
 from service.engine.model.operations import Operations, TorchOperations
 
 KINDS = {"torch": TorchOperations(), "compiled": CompiledOperations()}
