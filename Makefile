@@ -69,3 +69,4 @@ format: $(INSTALLED) ## Format the code.
 
 clean: ## Remove what make made, adapters and bases included.
 	rm -rf $(VENV) $(TOOLS) .lorad .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,7 +17,8 @@ from typing import Any
 SETS = {
     "lamini_docs": [
         "--data", "{data}/lamini_docs/train.jsonl", "--validation", "{data}/lamini_docs/test.jsonl", "--skip-bad",
-        "--epochs", "2", "--learning-rate", "1.5e-3", "--max-length", "512", "--quantization", "nf4",
+        "--epochs", "1", "--learning-rate", "1.5e-3", "--rank", "32", "--alpha", "64", "--max-length", "512",
+        "--quantization", "nf4",
     ],
     "banking77": [
         # The file is sorted by label: 2,000 rows by a seeded sample that is stratified by label.
