@@ -17,7 +17,7 @@ from typing import Any
 SETS = {
     "lamini_docs": [
         "--data", "{data}/lamini_docs/train.jsonl", "--validation", "{data}/lamini_docs/test.jsonl", "--skip-bad",
-        "--epochs", "1", "--learning-rate", "1.5e-3", "--rank", "32", "--alpha", "64", "--max-length", "512",
+        "--epochs", "1", "--learning-rate", "2.2e-3", "--rank", "32", "--alpha", "64", "--max-length", "512",
         "--quantization", "nf4",
     ],
     "banking77": [

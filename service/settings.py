@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     enable_prefix_caching: bool = True
     """Compute the common beginning of prompts once, for each tenant and adapter."""
     fused: bool = True
-    """Replace attention and MLP modules of known architectures by fused ones; off: the reference path."""
+    """Fused modules for known architectures, and compiled functions on a CPU; off: the reference path."""
     request_timeout: float = Field(default=600, gt=0, le=86_400)
     """Seconds from submission after which a request fails; a request may ask for less."""
     max_waiting: int = Field(default=1024, ge=1, le=1_000_000)

@@ -28,7 +28,7 @@ def serve(
         bool | None, typer.Option(help="Compute the common beginning of prompts once.", show_default=False)
     ] = None,
     fused: Annotated[
-        bool | None, typer.Option(help="Fused modules for known architectures.", show_default=False)
+        bool | None, typer.Option(help="Fused modules and compiled functions.", show_default=False)
     ] = None,
     max_waiting: Annotated[int | None, typer.Option(help="Requests that may wait; one more gets 429.")] = None,
     request_timeout: Annotated[float | None, typer.Option(help="Seconds after which a request fails.")] = None,

@@ -1,6 +1,6 @@
 """How the engine's functions for the CPU are compiled: once for a machine, when they are first imported.
 
-What is kept on disk is remade when the function's own file changes, and not when a file does that it calls into: after a
+What is kept on disk is remade when the function's own file changes, and not when one does that it calls into: after a
 change in `tiles.py`, or here, remove the folders `__pycache__` below `service/engine` (`make clean`).
 """
 

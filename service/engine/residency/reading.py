@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from service.engine.errors import AdapterLoadError
 from service.engine.request import AdapterSource
+from service.engine.residency.background import stay_behind
 from service.engine.residency.loading import LoadedAdapter
 
 _log = logging.getLogger(__name__)
@@ -107,10 +106,7 @@ class Readers:
         return len(self._reads) >= self._limits.threads
 
     def _run(self, source: AdapterSource) -> None:
-        # Its copies run beside the engine's products: one thread, so that it does not take all cores from them.
-        # Asked first, because a thread's first look sets its number to the last one that any thread set.
-        torch.get_num_threads()
-        torch.set_num_threads(1)
+        stay_behind()
         self._on_end(source, self._outcome(source))
 
     def _outcome(self, source: AdapterSource) -> Outcome:

@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-import torch
-
 from service.engine.errors import AdapterLoadError
 from service.engine.lora.fold import FoldedAdapter
 from service.engine.lora.slots import Slot
 from service.engine.metrics import EngineMetrics
 from service.engine.request import AdapterSource
+from service.engine.residency.background import stay_behind
 from service.engine.residency.host_copies import HostCopies
 from service.engine.residency.leases import Claim, Lease
 from service.engine.residency.lending import Lending
@@ -162,8 +161,7 @@ class Residency:
             self._on_change()
 
     def _run(self) -> None:
-        torch.get_num_threads()
-        torch.set_num_threads(1)
+        stay_behind()
         while (news := self._next()) is not None:
             if isinstance(news, Filling):
                 self._fill(news)
