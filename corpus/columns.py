@@ -2,12 +2,13 @@
 
 Names are compared without case. The first layout of `LAYOUTS` whose required columns are all there is taken:
 
-1. messages: `messages` (or `conversations`, `conversation`), optionally `tools`
-2. instruction/output: `instruction`, `output` (or `response`, `completion`, `answer`), optionally `input` (`context`)
-3. prompt/completion: `prompt` (or `input`), `completion` (or `response`, `output`)
-4. question/answer: `question`, `answer` (or `response`)
-5. text+label: `text`, `label` (or `category`, `intent`)
-6. text: `text`
+1. preference: `chosen`, `rejected`, optionally `prompt` (`instruction`, `question`, `input`, `messages`), `tools`
+2. messages: `messages` (or `conversations`, `conversation`), optionally `tools`
+3. instruction/output: `instruction`, `output` (or `response`, `completion`, `answer`), optionally `input` (`context`)
+4. prompt/completion: `prompt` (or `input`), `completion` (or `response`, `output`)
+5. question/answer: `question`, `answer` (or `response`)
+6. text+label: `text`, `label` (or `category`, `intent`)
+7. text: `text`
 
 Every layout but the last also takes `system` (or `system_prompt`). Other columns are left alone.
 """
@@ -19,7 +20,9 @@ from typing import Literal
 
 from corpus.errors import MappingConflictError, MissingColumnError, UnknownLayoutError
 
-LayoutName = Literal["messages", "instruction/output", "prompt/completion", "question/answer", "text+label", "text"]
+LayoutName = Literal[
+    "preference", "messages", "instruction/output", "prompt/completion", "question/answer", "text+label", "text"
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +54,8 @@ class Layout:
     completion: str | None = None
     text: str | None = None
     label: str | None = None
+    rejected: str | None = None
+    """Beside `completion`, which holds the chosen answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,11 @@ class _Pattern:
 
 _SYSTEM = {"system": ("system", "system_prompt")}
 LAYOUTS: tuple[_Pattern, ...] = (
+    _Pattern(
+        "preference",
+        {"completion": ("chosen",), "rejected": ("rejected",)},
+        {"prompt": ("prompt", "instruction", "question", "input", "messages"), "tools": ("tools",), **_SYSTEM},
+    ),
     _Pattern("messages", {"messages": ("messages", "conversations", "conversation")}, {"tools": ("tools",), **_SYSTEM}),
     _Pattern(
         "instruction/output",

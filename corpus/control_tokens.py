@@ -53,6 +53,8 @@ def control_tokens(record: Record, own: Collection[str] = ()) -> Iterator[Contro
         return
     for place, message in enumerate(record.messages, start=1):
         yield from _first(content_text(message), f"message {place} ({message['role']})", own, foreign_only=False)
+    if record.rejected is not None:
+        yield from _first(content_text(record.rejected), "the rejected answer", own, foreign_only=False)
 
 
 def _first(text: str, where: str, own: Collection[str], *, foreign_only: bool) -> Iterator[ControlToken]:

@@ -6,6 +6,7 @@ from typing import Any
 from corpus.columns import Layout
 from corpus.errors import RowError
 from corpus.messages import OPERATOR_ROLES, Message, content_text, json_list, read_messages
+from corpus.preferences import read_answer, read_prompt
 from corpus.records import Record
 from corpus.rows import Row, json_type
 
@@ -18,6 +19,8 @@ def to_record(row: Row, layout: Layout, file: str) -> Record:
     Raises:
         RowError: The row does not hold what the layout needs; the message is the reason.
     """
+    if layout.name == "preference":
+        return _from_preference(row, layout, file)
     if layout.name == "messages":
         return _from_messages(row, layout, file)
     if layout.name == "text":
@@ -52,6 +55,25 @@ def _from_messages(row: Row, layout: Layout, file: str) -> Record:
         row=row.values,
         messages=_with_system(messages, _system(row, layout)),
         tools=_tools(row, layout),
+    )
+
+
+def _from_preference(row: Row, layout: Layout, file: str) -> Record:
+    prompt = () if layout.prompt is None else read_prompt(_required(row, layout.prompt), layout.prompt)
+    chosen = read_answer(prompt, _required(row, layout.completion), "chosen")
+    rejected = read_answer(prompt, _required(row, layout.rejected), "rejected")
+    if chosen[:-1] != rejected[:-1]:
+        raise RowError("chosen and rejected must share every message but the last")
+    if chosen[-1] == rejected[-1]:
+        raise RowError("chosen and rejected are the same answer")
+    return Record(
+        kind="chat",
+        file=file,
+        line=row.line,
+        row=row.values,
+        messages=_with_system(chosen, _system(row, layout)),
+        tools=_tools(row, layout),
+        rejected=rejected[-1],
     )
 
 

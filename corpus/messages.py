@@ -27,12 +27,21 @@ def read_messages(value: Any) -> tuple[Message, ...]:
     Raises:
         RowError: An unknown role, no messages, content that is not text, or a last message not by the assistant.
     """
-    messages = tuple(_read_message(item, place) for place, item in enumerate(json_list(value, "messages"), start=1))
+    messages = check_messages(json_list(value, "messages"))
     if not messages:
         raise RowError("the list of messages is empty")
     if messages[-1]["role"] != "assistant":
         raise RowError(f"the last message must be by the assistant, not {messages[-1]['role']!r}")
     return messages
+
+
+def check_messages(items: list[Any]) -> tuple[Message, ...]:
+    """Check each message, whoever speaks last.
+
+    Raises:
+        RowError: An unknown role, or content that is not text.
+    """
+    return tuple(_read_message(item, place) for place, item in enumerate(items, start=1))
 
 
 def json_list(value: Any, name: str) -> list[Any]:

@@ -54,8 +54,9 @@ def answer_key(record: Record) -> str:
 
 
 def row_key(record: Record) -> str:
-    """Return what two equal records share: prompt and completion."""
-    return f"{prompt_key(record)}\n\n{answer_key(record)}"
+    """Return what two equal records share: prompt and completion, and of a preference pair the rejected answer."""
+    rejected = "" if record.rejected is None else f"\n\n{_message_key(record.rejected)}"
+    return f"{prompt_key(record)}\n\n{answer_key(record)}{rejected}"
 
 
 def _message_key(message: Message) -> str:

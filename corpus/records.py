@@ -30,6 +30,8 @@ class Record:
     """Classification: the class, which is also the completion."""
     tools: tuple[Mapping[str, Any], ...] | None = None
     """Chat: the tools the assistant may call, untouched."""
+    rejected: Message | None = None
+    """Preference: the answer that is worse than the last message."""
 
     @property
     def prompt_messages(self) -> tuple[Message, ...]:
@@ -41,6 +43,12 @@ class Record:
         """The text of the prompt messages, one after the other, without what the operator says (system, developer)."""
         spoken = (message for message in self.prompt_messages if message["role"] not in OPERATOR_ROLES)
         return "\n".join(content_text(message) for message in spoken)
+
+    @property
+    def rejected_messages(self) -> tuple[Message, ...]:
+        """Preference: the conversation as it ends with the worse answer."""
+        assert self.rejected is not None, "only a preference pair has a rejected answer"
+        return (*self.prompt_messages, self.rejected)
 
     @property
     def completion(self) -> str:

@@ -52,7 +52,8 @@ def whole_text(record: Record) -> str:
     """Return everything written in a row: its messages one after the other, or its text."""
     if record.kind == "text":
         return record.text
-    return "\n".join(content_text(message) for message in record.messages)
+    spoken = record.messages if record.rejected is None else (*record.messages, record.rejected)
+    return "\n".join(content_text(message) for message in spoken)
 
 
 def _empty_prompts(records: Sequence[Record]) -> Finding:

@@ -10,6 +10,7 @@ from adapters.base_facts import BaseFacts
 from adapters.config import LoraConfig
 from adapters.files import ADAPTER_FILES
 from adapters.publication import Submission
+from adapters.validation import validate
 from adapters.version import Version
 from base.loader import LoadedBase, LoadOptions, load
 from base.shapes import module_shapes
@@ -25,12 +26,14 @@ from service.trackers.tracked_run import TrackedRun
 from service.trackers.tracker import Outcome
 from service.training_rows import Rows, bits_per_byte, read_rows
 from service.training_spec import TrainingSpec
+from service.warm_start import WarmStart, find_start, taken_over
 from training.artifacts.output import Finished, write_output
 from training.errors import ConfigError, Stopped
 from training.events import Event, Listener
 from training.layers.lora import LoraLinear, targeted
 from training.loop import Trainer
 from training.rows.examples import Encoder, Prepared, prepare, refuse
+from training.rows.pairs import prepare_pairs
 from training.run import TrainingData, TrainingResult
 
 
@@ -45,6 +48,8 @@ class ResultEvent(Event):
     train_loss: float
     valid_loss: float | None
     base_valid_loss: float | None
+    valid_figures: dict[str, float]
+    """What else was measured on the held-out rows: rewards and accuracy of preference pairs."""
     valid_bits_per_byte: float | None
     """The held-out loss for each byte of the answers, comparable across tokenizers; None where rows were cut off."""
     base_bits_per_byte: float | None
@@ -71,17 +76,22 @@ def run_training(
         CorpusError, BaseModelError, TrainingError, AdapterError: with what is wrong and how to mend it.
     """
     _refuse_occupied(spec)
+    start = find_start(spec, settings)
+    if start is not None:
+        spec = spec.model_copy(update={"config": taken_over(spec.config, start)})
     trackers = open_trackers(spec.trackers, settings)
     rows = read_rows(spec)
     source = locate(spec.base_model, settings.bases, report)
     if spec.name is not None:
-        check_bounds(spec.name, spec.config.rank, source.name, settings)
+        check_bounds(spec.name, spec.config.published_rank, source.name, settings)
     rows, encoder = pass_gate(spec, source, rows, listen, report)
     report(f"loading {source.name}")
     options = LoadOptions(device=spec.device, dtype=spec.dtype, quantization=spec.quantization)
     base = load(source, options)
     facts = BaseFacts(name=base.name, digest=base.digest, linear_shapes=module_shapes(base.model))
     # Refused before `overwrite` clears the folder.
+    if start is not None:
+        validate(start.folder, facts)
     targeted(facts.linear_shapes, spec.config.target_modules)
     tracked = TrackedRun(trackers, spec.name or spec.output.name, spec.output, _told(spec), listen)
 
@@ -92,7 +102,7 @@ def run_training(
     outcome: Outcome = "failed"
     summary: dict[str, float] = {}
     try:
-        event = _train(spec, base, rows, encoder, hear, should_stop)
+        event = _train(spec, base, rows, encoder, start, hear, should_stop)
         outcome, summary = "finished", _figures(event)
     except Stopped:
         outcome = "stopped"
@@ -100,7 +110,7 @@ def run_training(
     finally:
         tracked.end(outcome, summary)
     if spec.name is not None:
-        version = _publish(spec, settings, facts, event, rows)
+        version = _publish(spec, settings, facts, event, rows, start)
         event = replace(event, version=str(version.reference), digest=version.digest)
     listen(event)
     return event
@@ -130,6 +140,7 @@ def _train(
     base: LoadedBase,
     rows: Rows,
     encoder: Encoder,
+    start: WarmStart | None,
     listen: Listener,
     should_stop: Callable[[], bool],
 ) -> ResultEvent:
@@ -139,6 +150,7 @@ def _train(
         train=_prepared(rows.train, encoder, max_length, spec),
         valid=_prepared(rows.valid, encoder, max_length, spec) if rows.valid else None,
         digest=f"sha256:{rows.train_file.digest}",
+        initial_digest=None if start is None else start.digest,
         valid_digest=None if rows.valid_file is None else f"sha256:{rows.valid_file.digest}",
     )
     if spec.overwrite:
@@ -148,13 +160,21 @@ def _train(
         told = Finished(base=base, renderer=encoder.renderer, config=spec.config, data=data, result=result)
         write_output(spec.output, layers, adapter, told)
 
-    trainer = Trainer(base, spec.config, data, spec.output, listen=listen, should_stop=should_stop)
+    trainer = Trainer(
+        base,
+        spec.config,
+        data,
+        spec.output,
+        listen=listen,
+        should_stop=should_stop,
+        initial=None if start is None else start.folder,
+    )
     result = trainer.run(finish, resume=spec.resume)
     return _result_event(result, data, rows.valid)
 
 
 def _prepared(records: tuple[Record, ...], encoder: Encoder, max_length: int, spec: TrainingSpec) -> Prepared:
-    prepared = prepare(records, encoder, max_length)
+    prepared = (prepare_pairs if spec.config.method == "dpo" else prepare)(records, encoder, max_length)
     refuse(prepared, skip_bad=spec.skip_bad)
     return prepared
 
@@ -165,9 +185,13 @@ def _clear(output: Path) -> None:
         (output / name).unlink(missing_ok=True)
 
 
-def _publish(spec: TrainingSpec, settings: Settings, facts: BaseFacts, result: ResultEvent, rows: Rows) -> Version:
+def _publish(
+    spec: TrainingSpec, settings: Settings, facts: BaseFacts, result: ResultEvent, rows: Rows, start: WarmStart | None
+) -> Version:
     assert spec.name is not None
     lineage: dict[str, Any] = {"data": str(spec.data), "data_digest": f"sha256:{rows.train_file.digest}"}
+    if start is not None:
+        lineage |= start.lineage
     metrics = {"seconds": result.seconds, "tokens_per_second": result.tokens_per_second}
     submission = Submission(
         tenant=spec.tenant, name=spec.name, folder=spec.output, source="train", metrics=metrics, lineage=lineage
@@ -176,10 +200,12 @@ def _publish(spec: TrainingSpec, settings: Settings, facts: BaseFacts, result: R
 
 
 def _result_event(result: TrainingResult, data: TrainingData, valid: tuple[Record, ...]) -> ResultEvent:
+    # Of pairs only the order of the answers was scored, not their bytes.
+    scored = None if data.valid is None or data.valid.rejected else data.valid
     return ResultEvent(
         **{**asdict(result), "output": str(result.output)},
-        valid_bits_per_byte=bits_per_byte(result.valid_loss, data.valid, valid),
-        base_bits_per_byte=bits_per_byte(result.base_valid_loss, data.valid, valid),
+        valid_bits_per_byte=bits_per_byte(result.valid_loss, scored, valid),
+        base_bits_per_byte=bits_per_byte(result.base_valid_loss, scored, valid),
         version=None,
         digest=None,
     )

@@ -37,6 +37,9 @@ class TrainingSpec(BaseModel):
     template: Literal["auto", "chat", "plain"] = "auto"
     """How conversations become text: the base's chat template, or plain instruction headings."""
 
+    init_from: str | None = None
+    """A version in the registry (`support:3`) or a folder in PEFT's format whose weights the run begins with; its rank,
+    alpha, targets and kind are taken over."""
     output: Path
     """Becomes the adapter's folder; checkpoints in `output/checkpoints`."""
     name: str | None = None

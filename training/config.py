@@ -1,14 +1,23 @@
 """What a training run is told. Imports no tensors: the command line and HTTP validate with it."""
 
+import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 
 class TrainingConfig(BaseModel):
     """One LoRA run. Unknown keys are refused; the defaults train a usable adapter on a few hundred rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    method: Literal["sft", "dpo"] = "sft"
+    """Learn the answers, or learn to prefer the chosen to the rejected ones (DPO, arXiv:2305.18290)."""
+    dpo_beta: float = Field(default=0.1, gt=0, le=100)
+    """DPO: how dear it is to leave the reference model, which is the base with the adapter off."""
+    dpo_label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """DPO: the assumed share of pairs whose order is wrong."""
 
     epochs: float = Field(default=3.0, gt=0, le=100)
     """Passes over the training rows; a fraction ends within one."""
@@ -38,10 +47,17 @@ class TrainingConfig(BaseModel):
     dora: bool = False
     """Learn a magnitude per output beside the low-rank direction (arXiv:2402.09353)."""
 
+    init: Literal["default", "pissa", "olora"] = "default"
+    """How the matrices begin: A random and B zero; the base's leading singular vectors (PiSSA, arXiv:2404.02948); or
+    the first columns of its QR decomposition (OLoRA, arXiv:2406.01775). The last two are published with twice the rank,
+    as plain LoRA for the untouched base."""
+
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
     """The last two keep AdamW's moments in 8 bits, in pages that may move to host memory; on CUDA only."""
     learning_rate: float = Field(default=5e-4, gt=0, le=1)
     """At its peak, after the warm-up."""
+    lora_plus_ratio: float | None = Field(default=None, ge=1, le=1024)
+    """LoRA+ (arXiv:2402.12354): B's learning rate over A's, 16 for one."""
     warmup_ratio: float = Field(default=0.05, ge=0, le=1)
     """Share of all steps in which the learning rate rises linearly from zero; a cosine to zero follows."""
     weight_decay: float = Field(default=0.0, ge=0, le=1)
@@ -55,3 +71,24 @@ class TrainingConfig(BaseModel):
     """Steps between checkpoints; by default once an epoch."""
     keep_checkpoints: int = Field(default=2, ge=1, le=1000)
     """The newest so many checkpoints stay on disk."""
+
+    @property
+    def published_rank(self) -> int:
+        """Of the adapter on disk: PiSSA and OLoRA also carry what they took out of the base."""
+        return self.rank if self.init == "default" else 2 * self.rank
+
+    @property
+    def scaling(self) -> float:
+        """The factor on `B A`."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+    @property
+    def published_alpha(self) -> float:
+        """With `published_rank`, the same scaling."""
+        return self.scaling * (math.sqrt(self.published_rank) if self.rslora else self.published_rank)
+
+    @model_validator(mode="after")
+    def _check_init(self) -> "TrainingConfig":
+        if self.init != "default" and self.dropout:
+            raise PydanticCustomError("init", "init pissa and olora take no dropout: it would drop the base's own part")
+        return self

@@ -1,7 +1,7 @@
 """What a run tells while it goes on: one frozen record an event, the same for the terminal, JSON lines and jobs."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 
@@ -54,6 +54,8 @@ class StepEvent(Event):
     """Of this run so far, evaluations left out."""
     eta_seconds: float
     peak_memory_bytes: int
+    figures: dict[str, float] = field(default_factory=dict)
+    """What else the objective measures: rewards of preference pairs, under TRL's names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,8 @@ class EvalEvent(Event):
     step: int
     """0: the base, before any training."""
     valid_loss: float
+    figures: dict[str, float] = field(default_factory=dict)
+    """As of a step."""
 
 
 @dataclass(frozen=True, kw_only=True)

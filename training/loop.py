@@ -3,7 +3,7 @@
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from training.events import CheckpointEvent, EvalEvent, Listener, StartEvent, St
 from training.layers.lora import LoraLinear, target_names
 from training.layers.network import Network
 from training.memory import peak_memory_bytes
+from training.objectives.creation import create_objective
 from training.objectives.objective import Objective, mean_loss
-from training.objectives.supervised import Supervised
 from training.optimization.learning_rate import learning_rate_factor
 from training.optimization.optimizer import create_optimizer, optimizer_tensors, restore_optimizer
 from training.optimization.step import Outcome, accumulate, update
@@ -43,7 +43,8 @@ class Trainer:
         output: checkpoints go to `output/checkpoints`.
         listen: receives events as they happen.
         should_stop: asked after every step; when true the run checkpoints and raises `Stopped`.
-        objective: what is minimised.
+        objective: what is minimised; by default what `config.method` says.
+        initial: an adapter's folder in PEFT's format whose weights a new run begins with.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Trainer:
         listen: Listener,
         should_stop: Callable[[], bool] = lambda: False,
         objective: Objective | None = None,
+        initial: Path | None = None,
     ) -> None:
         self._base = base
         self._config = config
@@ -63,7 +65,8 @@ class Trainer:
         self._output = output
         self._listen = listen
         self._should_stop = should_stop
-        self._objective = objective or Supervised()
+        self._initial = initial
+        self._objective = objective or create_objective(config)
         self._schedule = Schedule(
             num_rows=len(data.train.examples),
             batch_size=config.batch_size,
@@ -77,6 +80,7 @@ class Trainer:
         )
         self._progress = Progress(step=0, trained_tokens=0, seconds=0.0, base_valid_loss=None, train_loss=math.nan)
         self._valid_loss: float | None = None
+        self._valid_figures: Mapping[str, float] = {}
 
     def run(self, finish: Finish, *, resume: bool) -> TrainingResult:
         """Trains to the end, or on from the newest checkpoint when `resume`, and hands the layers to `finish`.
@@ -94,6 +98,8 @@ class Trainer:
         try:
             self._adapter = adapter_config(self._config, self._base.name, target_names(shapes, self._network.layers))
             self._optimizer = create_optimizer(self._network.parameters(), self._config, self._base.device)
+            if self._initial is not None:
+                read_layers(self._initial, self._network.layers)
             if resume:
                 self._resume()
             self._announce(total_parameters)
@@ -123,7 +129,7 @@ class Trainer:
             seconds=self._progress.seconds + time.perf_counter() - started,
             train_loss=outcome.total / outcome.count,
         )
-        self._report_step(outcome.grad_norm)
+        self._report_step(outcome)
 
     def _after_step(self) -> None:
         step, last = self._progress.step, self._schedule.total_steps
@@ -136,13 +142,16 @@ class Trainer:
                 raise Stopped(step, folder)
 
     def _batches(self, data: Prepared, rows: Sequence[int]) -> list[Batch]:
-        divided = passes(data.examples, rows, self._config)
-        return [make_batch(data.examples, part, self._config.layout, self._base.device) for part in divided]
+        divided = passes(data.examples, rows, self._config, data.rejected)
+        layout, device = self._config.layout, self._base.device
+        return [make_batch(data.examples, part, layout, device, data.rejected) for part in divided]
 
     def _evaluate(self) -> None:
         self._valid_loss = self._held_out_loss()
         if self._valid_loss is not None:
-            self._listen(EvalEvent(step=self._progress.step, valid_loss=self._valid_loss))
+            self._listen(
+                EvalEvent(step=self._progress.step, valid_loss=self._valid_loss, figures=dict(self._valid_figures))
+            )
 
     def _measure_base(self) -> None:
         if self._progress.base_valid_loss is not None:
@@ -151,14 +160,16 @@ class Trainer:
             loss = self._held_out_loss()
         if loss is not None:
             self._progress = replace(self._progress, base_valid_loss=loss)
-            self._listen(EvalEvent(step=0, valid_loss=loss))
+            self._listen(EvalEvent(step=0, valid_loss=loss, figures=dict(self._valid_figures)))
 
     def _held_out_loss(self) -> float | None:
         if self._data.valid is None:
             return None
         self._base.model.eval()
         batches = self._batches(self._data.valid, range(len(self._data.valid.examples)))
-        return mean_loss(self._objective, self._network, batches)
+        loss = mean_loss(self._objective, self._network, batches)
+        self._valid_figures = self._objective.take_figures()
+        return loss
 
     def _save(self) -> Path:
         with tempfile.TemporaryDirectory() as scratch:
@@ -196,6 +207,7 @@ class Trainer:
             train_loss=self._progress.train_loss,
             valid_loss=self._valid_loss,
             base_valid_loss=self._progress.base_valid_loss,
+            valid_figures=self._valid_figures,
             trained_tokens=self._progress.trained_tokens,
             tokens_per_second=self._tokens_per_second(),
             seconds=self._progress.seconds,
@@ -221,7 +233,7 @@ class Trainer:
             )
         )
 
-    def _report_step(self, grad_norm: float) -> None:
+    def _report_step(self, outcome: Outcome) -> None:
         step, last = self._progress.step, self._schedule.total_steps
         self._listen(
             StepEvent(
@@ -230,10 +242,11 @@ class Trainer:
                 epoch=step / self._schedule.steps_per_epoch,
                 loss=self._progress.train_loss,
                 learning_rate=float(self._optimizer.param_groups[0]["lr"]),
-                grad_norm=grad_norm,
+                grad_norm=outcome.grad_norm,
                 tokens_per_second=self._tokens_per_second(),
                 eta_seconds=self._progress.seconds / step * (last - step),
                 peak_memory_bytes=peak_memory_bytes(self._base.device),
+                figures=dict(outcome.figures),
             )
         )
 

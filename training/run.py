@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapters.config import LoraConfig
@@ -21,6 +22,8 @@ class TrainingData:
     digest: str
     """`sha256:…` of the training file as it was read."""
     valid_digest: str | None = None
+    initial_digest: str | None = None
+    """Of the adapter's weights that the run begins with, if any."""
 
     def __post_init__(self) -> None:
         if not self.train.examples or (self.valid is not None and not self.valid.examples):
@@ -38,6 +41,8 @@ class TrainingResult:
     valid_loss: float | None
     base_valid_loss: float | None
     """The same rows without the adapter."""
+    valid_figures: Mapping[str, float] = field(default_factory=dict)
+    """What else the objective measures on them: rewards of preference pairs."""
     trained_tokens: int
     tokens_per_second: float
     seconds: float
@@ -48,14 +53,14 @@ class TrainingResult:
     def metrics(self) -> dict[str, float]:
         """The figures that say how good the adapter is, for its manifest."""
         found = {"train_loss": self.train_loss, "valid_loss": self.valid_loss, "base_valid_loss": self.base_valid_loss}
-        return {name: value for name, value in found.items() if value is not None}
+        return {**{name: value for name, value in found.items() if value is not None}, **self.valid_figures}
 
 
 def adapter_config(config: TrainingConfig, base_name: str, target_modules: tuple[str, ...]) -> LoraConfig:
     """The adapter that `config` asks for, as it will be published."""
     return LoraConfig(
-        rank=config.rank,
-        alpha=config.alpha,
+        rank=config.published_rank,
+        alpha=config.alpha if config.init == "default" else config.published_alpha,
         dropout=config.dropout,
         target_modules=target_modules,
         rslora=config.rslora,
@@ -67,10 +72,11 @@ def adapter_config(config: TrainingConfig, base_name: str, target_modules: tuple
 def fingerprint(base: LoadedBase, config: TrainingConfig, data: TrainingData) -> str:
     """A digest of everything that a run's path depends on: a checkpoint of another run must not be resumed."""
     total = hashlib.sha256()
-    facts = [config.model_dump(mode="json"), base.digest, base.quantization, str(base.dtype)]
+    facts = [config.model_dump(mode="json"), base.digest, base.quantization, str(base.dtype), data.initial_digest]
     total.update(json.dumps(facts, sort_keys=True).encode())
     held_out = data.valid.examples if data.valid is not None else ()
     total.update(f"{len(data.train.examples)} {len(held_out)}".encode())
-    for example in (*data.train.examples, *held_out):
+    rejected = (*data.train.rejected, *(data.valid.rejected if data.valid is not None else ()))
+    for example in (*data.train.examples, *held_out, *rejected):
         total.update(json.dumps([example.input_ids, example.labelled]).encode())
     return total.hexdigest()[:16]

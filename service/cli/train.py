@@ -1,6 +1,6 @@
 """`lorad train`: instruction data to an adapter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,7 +51,7 @@ def train(
         _refuse_flags_beside_spec(context)
         spec = _read_spec(run.spec, resume=run.resume)
     else:
-        spec = _spec_of(data, run, base, config)
+        spec = _spec_of(data, run, base, config, given=_given(context))
     if chosen is None:
         _run(spec, json_=json_)
     else:
@@ -59,11 +59,17 @@ def train(
 
 
 def _refuse_flags_beside_spec(context: typer.Context) -> None:
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-    odd = [f"--{name.replace('_', '-')}" for name in given if name not in ("spec", "resume", "json_", *_STUDIES)]
+    odd = [
+        f"--{name.replace('_', '-')}" for name in _given(context) if name not in ("spec", "resume", "json_", *_STUDIES)
+    ]
     if odd:
         raise typer.BadParameter(f"--spec says all about the run; leave out {', '.join(odd)} or put it into the file")
+
+
+def _given(context: typer.Context) -> list[str]:
+    """The flags that were typed."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
 
 
 def _run(spec: TrainingSpec, *, json_: bool) -> None:
@@ -109,7 +115,9 @@ def _listening(work: Callable[[Listener, StopSignal], Result], *, json_: bool) -
             raise
 
 
-def _spec_of(data: DataOptions, run: RunOptions, base: BaseOptions, config: ConfigOptions) -> TrainingSpec:
+def _spec_of(
+    data: DataOptions, run: RunOptions, base: BaseOptions, config: ConfigOptions, *, given: Collection[str]
+) -> TrainingSpec:
     if data.data is None or run.output is None:
         raise typer.BadParameter("give --data FILE and --output FOLDER, or --spec FILE")
     flags = {**asdict(data), **asdict(run), "trackers": tuple(run.tracker or ())}
@@ -118,7 +126,9 @@ def _spec_of(data: DataOptions, run: RunOptions, base: BaseOptions, config: Conf
     values = {key: flags[key] for key in own if flags[key] is not None}
     values |= {key: getattr(falling_back, key) for key in _BASE_SETTINGS}
     columns = ColumnMapping(**{part: flags[f"{part}_column"] for part in _COLUMNS})
-    return _validated({**values, "columns": columns, "config": config.values()})
+    # Only what was typed: where an adapter is gone on from, its own settings stand in for the rest.
+    asked = {name: value for name, value in config.values().items() if name in given}
+    return _validated({**values, "columns": columns, "config": asked})
 
 
 def _read_spec(path: Path, *, resume: bool) -> TrainingSpec:

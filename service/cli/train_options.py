@@ -29,6 +29,9 @@ class RunOptions:
     """Where the run goes."""
 
     output: Annotated[Path | None, typer.Option(help="Folder that becomes the adapter, or holds the runs.")] = None
+    init_from: Annotated[
+        str | None, typer.Option(help="Go on from an adapter: a version (support:3), or a folder in PEFT's format.")
+    ] = None
     name: Annotated[str | None, typer.Option(help="Publish the adapter under this name at the end.")] = None
     spec: Annotated[Path | None, typer.Option(help="A run as JSON; other run flags must not be given.")] = None
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False
@@ -74,6 +77,13 @@ class BaseOptions:
 class ConfigOptions:
     """How it is trained: a flag for each field of `TrainingConfig`."""
 
+    method: Annotated[
+        Literal["sft", "dpo"], typer.Option(help="Learn the answers, or to prefer chosen over rejected ones.")
+    ] = _DEFAULTS.method
+    dpo_beta: Annotated[float, typer.Option(help="DPO: how dear it is to leave the base.")] = _DEFAULTS.dpo_beta
+    dpo_label_smoothing: Annotated[float, typer.Option(help="DPO: share of pairs in the wrong order.")] = (
+        _DEFAULTS.dpo_label_smoothing
+    )
     epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = _DEFAULTS.epochs
     max_steps: Annotated[int | None, typer.Option(help="End after so many optimizer steps.")] = None
     batch_size: Annotated[int, typer.Option(help="Rows of a step, times the next.")] = _DEFAULTS.batch_size
@@ -94,10 +104,14 @@ class ConfigOptions:
     target_modules: Annotated[str, typer.Option(help="Linear modules, by comma, or all-linear.")] = "all-linear"
     rslora: Annotated[bool, typer.Option("--rslora", help="Scale by alpha / sqrt(rank).")] = False
     dora: Annotated[bool, typer.Option("--dora", help="Learn magnitudes apart from directions.")] = False
+    init: Annotated[
+        Literal["default", "pissa", "olora"], typer.Option(help="Begin at zero, or with a part of the base's weights.")
+    ] = _DEFAULTS.init
     optimizer: Annotated[
         Literal["adamw", "adamw_8bit", "paged_adamw_8bit"], typer.Option(help="Paged: on CUDA only.")
     ] = _DEFAULTS.optimizer
     learning_rate: Annotated[float, typer.Option(help="At its peak.")] = _DEFAULTS.learning_rate
+    lora_plus_ratio: Annotated[float | None, typer.Option(help="LoRA+: rate of B over A, 16 for one.")] = None
     warmup_ratio: Annotated[float, typer.Option(help="Share of steps with a rising rate.")] = _DEFAULTS.warmup_ratio
     weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = _DEFAULTS.weight_decay
     max_grad_norm: Annotated[float, typer.Option(help="Gradients are scaled to this norm.")] = _DEFAULTS.max_grad_norm

@@ -75,7 +75,9 @@ class TrackedRun:
             self._log(early)
 
     def _log(self, event: Event) -> None:
-        values = {name: value for name, value in asdict(event).items() if isinstance(value, int | float)}
+        told = asdict(event)
+        told |= told.pop("figures", {})
+        values = {name: value for name, value in told.items() if isinstance(value, int | float)}
         step = int(values["step"])
         fresh = {
             name: float(value)

@@ -96,7 +96,7 @@ class Run:
 
 @pytest.fixture
 def train(base: LoadedBase, rows: Prepared, tmp_path: Path) -> Callable[..., Run]:
-    """`train(name="out", resume=…, should_stop=…, base=…, data=…, objective=…, **settings)` runs to the end.
+    """`train(name="out", resume=…, should_stop=…, base=…, data=…, objective=…, initial=…, **settings)` runs to the end.
 
     The run is also given to `seen` before it begins, for those that do not end well.
     """
@@ -110,6 +110,7 @@ def train(base: LoadedBase, rows: Prepared, tmp_path: Path) -> Callable[..., Run
         data: TrainingData | None = None,
         seen: Run | None = None,
         objective: Objective | None = None,
+        initial: Path | None = None,
         **settings: Any,
     ) -> Run:
         done = seen or Run(tmp_path / name)
@@ -130,6 +131,7 @@ def train(base: LoadedBase, rows: Prepared, tmp_path: Path) -> Callable[..., Run
             listen=done.events.append,
             should_stop=lambda: should_stop(done),
             objective=objective,
+            initial=initial,
         )
         done.result = trainer.run(finish, resume=resume)
         return done

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -71,8 +72,22 @@ class Checkpoints:
             adapter: a folder in PEFT's format; its files are copied.
             optimizer: see `optimizer_tensors`.
             progress: how far the run is.
+
+        Raises:
+            CheckpointError: it cannot be written, on a full disk for one; earlier checkpoints are as they were.
         """
         target = self._folder / f"step-{progress.step}"
+        try:
+            self._write(target, adapter, optimizer, progress)
+        # safetensors gives a failed write its own error.
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"{target} cannot be written: {error}; earlier checkpoints are intact: make room and add --resume"
+            ) from error
+        self._drop_old(progress.step)
+        return target
+
+    def _write(self, target: Path, adapter: Path, optimizer: Mapping[str, Tensor], progress: Progress) -> None:
         with staged_folder(target) as staged:
             for file in adapter.iterdir():
                 shutil.copyfile(file, staged / file.name)
@@ -81,8 +96,6 @@ class Checkpoints:
             digests = {file.name: _digest(file) for file in sorted(staged.iterdir())}
             state = {"fingerprint": self._fingerprint, "progress": asdict(progress), "files": digests}
             (staged / _STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
-        self._drop_old(progress.step)
-        return target
 
     def resume(self) -> Checkpoint | None:
         """The newest checkpoint, with the random generators set back to it; nothing when there is none.

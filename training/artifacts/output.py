@@ -77,7 +77,11 @@ def _manifest(finished: Finished) -> Manifest:
             test_digest=data.valid_digest,
             test_rows=None if data.valid is None else len(data.valid.examples),
         ),
-        training={**finished.config.model_dump(mode="json"), "quantization": base.quantization},
+        training={**finished.config.model_dump(mode="json"), "quantization": base.quantization, **_start(data)},
         metrics=finished.result.metrics,
         versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
     )
+
+
+def _start(data: TrainingData) -> dict[str, str]:
+    return {} if data.initial_digest is None else {"init_digest": data.initial_digest}

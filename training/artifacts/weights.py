@@ -31,15 +31,26 @@ def read_layers(folder: Path, layers: Mapping[str, LoraLinear]) -> None:
     own = _tensors(layers)
     if {key: tensor.shape for key, tensor in stored.items()} != {key: tensor.shape for key, tensor in own.items()}:
         raise CheckpointError(f"{folder / WEIGHTS} does not hold this run's tensors; delete the folder")
-    for key, parameter in own.items():
-        parameter.data.copy_(stored[key])
+    for module, layer in layers.items():
+        a, b = stored[f"{_PREFIX}{module}.lora_A.weight"], stored[f"{_PREFIX}{module}.lora_B.weight"]
+        if layer.start_a_RI is not None:
+            # The second half is what was taken out of the base, with a minus in B; see `LoraLinear.matrices`.
+            rank = layer.lora_a_RI.shape[0]
+            device = layer.lora_a_RI.device
+            layer.set_start(a[rank:].to(device), -b[:, rank:].to(device))
+            a, b = a[:rank], b[:, :rank]
+        layer.lora_a_RI.data.copy_(a)
+        layer.lora_b_OR.data.copy_(b)
+        if isinstance(layer.magnitude_O, nn.Parameter):
+            layer.magnitude_O.data.copy_(stored[f"{_PREFIX}{module}.lora_magnitude_vector"])
 
 
 def _tensors(layers: Mapping[str, LoraLinear]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for module, layer in layers.items():
-        found[f"{_PREFIX}{module}.lora_A.weight"] = layer.lora_a_RI
-        found[f"{_PREFIX}{module}.lora_B.weight"] = layer.lora_b_OR
+        a, b = layer.matrices()
+        found[f"{_PREFIX}{module}.lora_A.weight"] = a
+        found[f"{_PREFIX}{module}.lora_B.weight"] = b
         if isinstance(layer.magnitude_O, nn.Parameter):
             found[f"{_PREFIX}{module}.lora_magnitude_vector"] = layer.magnitude_O
     return found

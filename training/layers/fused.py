@@ -50,7 +50,7 @@ class Linears:
         found: list[Tensor | None] = []
         for layer in self._layers:
             if isinstance(layer, LoraLinear) and layer.enabled:
-                found += [layer.lora_a_RI, layer.lora_b_OR]
+                found += layer.matrices()
             else:
                 found += [None, None]
         return tuple(found)

@@ -17,6 +17,7 @@ from base.dense import dense_weight
 from base.shapes import module_shapes
 from training.config import TrainingConfig
 from training.errors import ConfigError
+from training.layers.start import start
 
 
 class LoraLinear(nn.Module):
@@ -24,6 +25,9 @@ class LoraLinear(nn.Module):
 
     With `magnitude_O` (DoRA) the sum's weight keeps its direction and takes a learnt length per output; as in the
     paper's section 4.3, the length of `W + scaling * B A` is not differentiated. Dropout falls on the low-rank branch.
+
+    With PiSSA or OLoRA the frozen weight is `W - scaling * B0 A0`, where B0 and A0 are what B and A began as. It is not
+    formed: their product is subtracted beside W's, so that W stays as the base holds it, quantised or not.
     """
 
     def __init__(self, base: nn.Module, shape: tuple[int, int], config: TrainingConfig) -> None:
@@ -31,13 +35,31 @@ class LoraLinear(nn.Module):
         out_features, in_features = shape
         device = next(iter([*base.parameters(), *base.buffers()])).device
         self.base = base
-        self.scaling = config.alpha / (math.sqrt(config.rank) if config.rslora else config.rank)
+        self.scaling = config.scaling
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
         self.lora_a_RI = nn.Parameter(torch.empty(config.rank, in_features, device=device))
         self.lora_b_OR = nn.Parameter(torch.zeros(out_features, config.rank, device=device))
         self.magnitude_O = nn.Parameter(dense_weight(base).norm(dim=1)) if config.dora else None
         self.enabled = True
         nn.init.kaiming_uniform_(self.lora_a_RI, a=math.sqrt(5))
+        self.start_a_RI: Tensor | None = None
+        self.start_b_OR: Tensor | None = None
+        if config.init != "default":
+            b_OR, a_RI = start(dense_weight(base), config.rank, config.init)
+            root = math.sqrt(self.scaling) if config.init == "pissa" else 1.0
+            self.set_start(a_RI / root, b_OR / root)
+
+    def set_start(self, a_RI: Tensor, b_OR: Tensor) -> None:
+        """Takes `scaling * B0 A0` out of the frozen weight, and begins with B0 and A0 as B and A."""
+        self.start_a_RI, self.start_b_OR = a_RI, b_OR
+        self.lora_a_RI.data.copy_(a_RI)
+        self.lora_b_OR.data.copy_(b_OR)
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """A and B against the untouched base: what was taken out of it is their second half, negative in B."""
+        if self.start_a_RI is None or self.start_b_OR is None:
+            return self.lora_a_RI, self.lora_b_OR
+        return torch.cat([self.lora_a_RI, self.start_a_RI]), torch.cat([self.lora_b_OR, -self.start_b_OR], dim=1)
 
     @property
     def is_decomposed(self) -> bool:
@@ -54,8 +76,9 @@ class LoraLinear(nn.Module):
         out: Tensor = self.base(x)
         if not self.enabled:
             return out
-        low = functional.linear(self.dropout(x.to(self.lora_a_RI.dtype)), self.lora_a_RI)
-        delta = functional.linear(low, self.lora_b_OR) * self.scaling
+        a_RI, b_OR = self.matrices()
+        low = functional.linear(self.dropout(x.to(a_RI.dtype)), a_RI)
+        delta = functional.linear(low, b_OR) * self.scaling
         if self.magnitude_O is None:
             return out + delta.to(out.dtype)
         return self._decomposed(out, delta)
@@ -63,7 +86,8 @@ class LoraLinear(nn.Module):
     def _decomposed(self, out: Tensor, delta: Tensor) -> Tensor:
         assert self.magnitude_O is not None
         with torch.no_grad():
-            length_O = (dense_weight(self.base) + self.scaling * self.lora_b_OR @ self.lora_a_RI).norm(dim=1)
+            a_RI, b_OR = self.matrices()
+            length_O = (dense_weight(self.base) + self.scaling * b_OR @ a_RI).norm(dim=1)
         ratio_O = self.magnitude_O / length_O
         bias = getattr(self.base, "bias", None)
         decomposed: Tensor = ratio_O * (out + delta) if bias is None else ratio_O * (out - bias + delta) + bias
@@ -133,11 +157,12 @@ def _set_module(model: nn.Module, name: str, module: nn.Module) -> None:
 
 @contextlib.contextmanager
 def adapters_off(layers: Mapping[str, LoraLinear]) -> Iterator[None]:
-    """Within it the model is the untouched base."""
+    """Within it the model is the untouched base; afterwards it is what it was, so that one may stand within another."""
+    before = {name: layer.enabled for name, layer in layers.items()}
     for layer in layers.values():
         layer.enabled = False
     try:
         yield
     finally:
-        for layer in layers.values():
-            layer.enabled = True
+        for name, layer in layers.items():
+            layer.enabled = before[name]

@@ -17,13 +17,13 @@ _CHUNK_BYTES = 32 << 20
 
 
 def head_nll(hidden_LC: Tensor, targets_L: Tensor, head: Frozen) -> Tensor:
-    """The sum of `-log softmax(head(hidden))[target]`, a scalar in float32.
+    """`-log softmax(head(hidden))[target]` of each position, [L] in float32.
 
     Of the logits no more than a chunk ever exists: `dH = (softmax - onehot) W` is formed while it does, and nothing
     but dH [L, C] is kept for backward.
     """
-    total: Tensor = _HeadNll.apply(hidden_LC, targets_L, head)
-    return total
+    nll_L: Tensor = _HeadNll.apply(hidden_LC, targets_L, head)
+    return nll_L
 
 
 class _HeadNll(Function):
@@ -31,23 +31,24 @@ class _HeadNll(Function):
     def forward(ctx: Any, hidden_LC: Tensor, targets_L: Tensor, head: Frozen) -> Tensor:
         wanted = ctx.needs_input_grad[0]
         grad_LC = torch.empty_like(hidden_LC) if wanted else None
-        total = hidden_LC.new_zeros((), dtype=torch.promote_types(hidden_LC.dtype, torch.float32))
+        dtype = torch.promote_types(hidden_LC.dtype, torch.float32)
+        nll_L = hidden_LC.new_empty(len(hidden_LC), dtype=dtype)
         chunk = max(16, _CHUNK_BYTES // (4 * head.out_features))
         for start in range(0, len(hidden_LC), chunk):
             rows = slice(start, start + chunk)
             targets_N1 = targets_L[rows, None]
-            log_p_NV = head(hidden_LC[rows]).to(total.dtype).log_softmax(dim=-1)
-            total -= log_p_NV.gather(1, targets_N1).sum()
+            log_p_NV = head(hidden_LC[rows]).to(dtype).log_softmax(dim=-1)
+            nll_L[rows] = -log_p_NV.gather(1, targets_N1)[:, 0]
             if grad_LC is not None:
                 p_NV = log_p_NV.exp_()
                 p_NV.scatter_add_(1, targets_N1, torch.full_like(targets_N1, -1, dtype=p_NV.dtype))
                 grad_LC[rows] = head.input_gradient(p_NV.to(hidden_LC.dtype))
         if grad_LC is not None:
             ctx.save_for_backward(grad_LC)
-        return total
+        return nll_L
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (grad_LC,) = ctx.saved_tensors
-        return grad_LC * grads[0].to(grad_LC.dtype), None, None
+        return grad_LC * grads[0][:, None].to(grad_LC.dtype), None, None

@@ -1,6 +1,6 @@
 """The seam between the loop and what it minimises."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import torch
@@ -23,6 +23,9 @@ class Objective(Protocol):
 
     def count(self, batch: Batch) -> int:
         """How many terms that sum has."""
+
+    def take_figures(self) -> Mapping[str, float]:
+        """Means of what else was measured since the last call; the loop calls it after each step and evaluation."""
 
 
 @torch.no_grad()

@@ -1,10 +1,11 @@
 """Supervised learning: negative log-likelihood of the labelled tokens, in nats."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from training.layers.network import Network
-from training.objectives.frozen_head import head_nll
-from training.objectives.whole_model import labelled_nll
+from training.objectives.token_nll import token_nll
 from training.rows.batches import Batch
 
 
@@ -12,12 +13,13 @@ class Supervised:
     """Chats by their answers, raw text by every token."""
 
     def total(self, network: Network, batch: Batch) -> Tensor:
-        """The sum over the labelled tokens; logits are formed at their predictors alone."""
-        if network.head is None:
-            return labelled_nll(network.model, batch)
-        hidden_RTC = network.hidden(batch.input_ids_RT, batch.position_ids_RT, batch.row_lengths)
-        return head_nll(hidden_RTC[batch.predictors], batch.targets_L, network.head)
+        """The sum over the labelled tokens."""
+        return token_nll(network, batch).sum()
 
     def count(self, batch: Batch) -> int:
         """The labelled tokens."""
         return batch.num_labelled
+
+    def take_figures(self) -> Mapping[str, float]:
+        """None beside the loss."""
+        return {}

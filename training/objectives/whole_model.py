@@ -7,7 +7,7 @@ from training.rows.batches import Batch
 
 
 def labelled_nll(model: nn.Module, batch: Batch) -> Tensor:
-    """The sum over the batch's labelled tokens, a scalar in float32.
+    """Of each labelled token of the batch, [L] in float32.
 
     Logits are computed only at columns that predict a labelled token: the output head over every position would cost
     more than the rest of a small model.
@@ -21,4 +21,4 @@ def labelled_nll(model: nn.Module, batch: Batch) -> Tensor:
         use_cache=False,
         logits_to_keep=kept_columns,
     ).logits
-    return functional.cross_entropy(logits_RKV[rows, column_of].float(), batch.targets_L, reduction="sum")
+    return functional.cross_entropy(logits_RKV[rows, column_of].float(), batch.targets_L, reduction="none")

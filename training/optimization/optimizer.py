@@ -15,10 +15,12 @@ from training.errors import CheckpointError, ConfigError
 def create_optimizer(parameters: Mapping[str, nn.Parameter], config: TrainingConfig, device: torch.device) -> Optimizer:
     """AdamW (arXiv:1711.05101) with the usual betas; weight decay on the adapter's matrices as configured.
 
+    With LoRA+ the B matrices are a group of their own, whose learning rate is a multiple (`rate`) of the others'.
+
     Raises:
         ConfigError: `device` cannot run the optimizer that is asked for.
     """
-    values = list(parameters.values())
+    values = _groups(parameters, config.lora_plus_ratio)
     settings: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw":
         # One kernel over all parameters: an adapter has hundreds of small ones.
@@ -29,6 +31,16 @@ def create_optimizer(parameters: Mapping[str, nn.Parameter], config: TrainingCon
     kind = kinds.PagedAdamW8bit if config.optimizer == "paged_adamw_8bit" else kinds.AdamW8bit
     optimizer: Optimizer = kind(values, **settings)
     return optimizer
+
+
+def _groups(parameters: Mapping[str, nn.Parameter], ratio: float | None) -> list[dict[str, Any]]:
+    if ratio is None:
+        return [{"params": list(parameters.values()), "rate": 1.0}]
+    b_matrices = {name for name in parameters if name.endswith(".lora_b_OR")}
+    return [
+        {"params": [value for name, value in parameters.items() if name not in b_matrices], "rate": 1.0},
+        {"params": [parameters[name] for name in parameters if name in b_matrices], "rate": ratio},
+    ]
 
 
 def optimizer_tensors(optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """One optimizer step: gradients over all its passes, the clip, the update."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -22,6 +22,8 @@ class Outcome:
     """How many terms that sum has."""
     grad_norm: float
     """Before clipping."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What else the objective measured."""
 
 
 def accumulate(network: Network, objective: Objective, batches: Sequence[Batch], max_grad_norm: float) -> Outcome:
@@ -37,12 +39,12 @@ def accumulate(network: Network, objective: Objective, batches: Sequence[Batch],
         (part / count).backward()
         total += part.item()
     grad_norm = float(nn.utils.clip_grad_norm_(parameters, max_grad_norm))
-    return Outcome(total, count, grad_norm)
+    return Outcome(total, count, grad_norm, objective.take_figures())
 
 
 def update(optimizer: Optimizer, learning_rate: float) -> None:
-    """Moves the parameters along the gradients that `accumulate` left."""
+    """Moves the parameters along the gradients that `accumulate` left, each group at its `rate` times the rate."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group["rate"]
     with torch.no_grad():
         optimizer.step()

@@ -33,6 +33,8 @@ class Batch:
     """Row and column, [L] each, of the positions whose next token is labelled."""
     targets_L: Tensor
     """The labelled tokens."""
+    owners_L: Tensor
+    """Which of the batch's rows each labelled token belongs to, from 0; of pairs all better rows, then all worse."""
     num_tokens: int
     """Without padding."""
     rows: tuple[int, ...]
@@ -44,12 +46,18 @@ class Batch:
         return int(self.targets_L.shape[0])
 
 
-def make_batch(examples: Sequence[Example], rows: Sequence[int], layout: Layout, device: torch.device) -> Batch:
-    """The batch of `examples[row]` for `row` in `rows`."""
-    chosen = [examples[row] for row in rows]
+def make_batch(
+    examples: Sequence[Example],
+    rows: Sequence[int],
+    layout: Layout,
+    device: torch.device,
+    rejected: Sequence[Example] = (),
+) -> Batch:
+    """The batch of `examples[row]` for `row` in `rows`, and after them of `rejected[row]` where there are pairs."""
+    chosen = [side[row] for side in (examples, rejected) if side for row in rows]
     lengths = [len(example.input_ids) for example in chosen]
     build = _packed if layout == "packed" else _padded
-    ids, positions, mask, predictors, targets = build(chosen, lengths)
+    ids, positions, mask, predictors, targets, owners = build(chosen, lengths)
     return Batch(
         input_ids_RT=ids.to(device),
         position_ids_RT=positions.to(device),
@@ -57,12 +65,13 @@ def make_batch(examples: Sequence[Example], rows: Sequence[int], layout: Layout,
         row_lengths=tuple(lengths) if layout == "packed" else None,
         predictors=(predictors[0].to(device), predictors[1].to(device)),
         targets_L=targets.to(device),
+        owners_L=owners.to(device),
         num_tokens=sum(lengths),
         rows=tuple(rows),
     )
 
 
-_Tensors = tuple[Tensor, Tensor, Tensor | None, tuple[Tensor, Tensor], Tensor]
+_Tensors = tuple[Tensor, Tensor, Tensor | None, tuple[Tensor, Tensor], Tensor, Tensor]
 
 
 def _packed(chosen: Sequence[Example], lengths: Sequence[int]) -> _Tensors:
@@ -71,7 +80,8 @@ def _packed(chosen: Sequence[Example], lengths: Sequence[int]) -> _Tensors:
     # The first token of a row is predicted by nothing: the position before it belongs to another row.
     labelled = torch.tensor([flag and at > 0 for example in chosen for at, flag in enumerate(example.labelled)])
     columns = labelled.nonzero().flatten()
-    return ids[None], positions[None], None, (torch.zeros_like(columns), columns - 1), ids[columns]
+    owners = torch.repeat_interleave(torch.tensor(lengths))[columns]
+    return ids[None], positions[None], None, (torch.zeros_like(columns), columns - 1), ids[columns], owners
 
 
 def _padded(chosen: Sequence[Example], lengths: Sequence[int]) -> _Tensors:
@@ -86,4 +96,4 @@ def _padded(chosen: Sequence[Example], lengths: Sequence[int]) -> _Tensors:
     labelled[:, 0] = False
     rows, columns = labelled.nonzero(as_tuple=True)
     positions = torch.arange(longest).expand(len(chosen), -1)
-    return ids, positions, mask, (rows, columns - 1), ids[rows, columns]
+    return ids, positions, mask, (rows, columns - 1), ids[rows, columns], rows

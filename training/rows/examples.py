@@ -28,16 +28,18 @@ class Prepared:
     num_truncated: int
     """Rows that were longer than the maximum; their ends were cut off."""
     refused: tuple[RefusedRow, ...]
+    rejected: tuple[Example, ...] = ()
+    """Of preference pairs: the worse answer to each of `examples`."""
 
     @property
     def num_tokens(self) -> int:
         """All tokens of all rows."""
-        return sum(len(example.input_ids) for example in self.examples)
+        return sum(len(example.input_ids) for example in (*self.examples, *self.rejected))
 
     @property
     def num_labelled(self) -> int:
         """The tokens that count in the loss."""
-        return sum(example.num_labelled for example in self.examples)
+        return sum(example.num_labelled for example in (*self.examples, *self.rejected))
 
 
 @dataclass(frozen=True)

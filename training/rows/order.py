@@ -53,9 +53,14 @@ class Schedule:
         return order
 
 
-def passes(examples: Sequence[Example], rows: Sequence[int], config: TrainingConfig) -> list[list[int]]:
-    """`rows` divided into passes: packs of `pack_tokens`, or `batch_size` rows of like length side by side."""
-    lengths = [len(examples[row].input_ids) for row in rows]
+def passes(
+    examples: Sequence[Example], rows: Sequence[int], config: TrainingConfig, rejected: Sequence[Example] = ()
+) -> list[list[int]]:
+    """`rows` divided into passes: packs of `pack_tokens`, or `batch_size` rows of like length side by side.
+
+    A pair counts with both its rows, which stay in one pass.
+    """
+    lengths = [sum(len(side[row].input_ids) for side in (examples, rejected) if side) for row in rows]
     if config.layout == "packed":
         return [[rows[item] for item in items] for items in pack(lengths, config.pack_tokens)]
     order = sorted(range(len(rows)), key=lambda item: (lengths[item], item))

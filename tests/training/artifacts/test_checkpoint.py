@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from training.artifacts import checkpoint
 from training.artifacts.checkpoint import Checkpoints, Progress
 from training.errors import CheckpointError
 
@@ -129,3 +131,22 @@ checkpoint.Checkpoints(folder, "run-1", 1).save(adapter, {{"w/step": torch.tenso
     resumed = checkpoints.resume()
     assert resumed is not None
     assert resumed.progress.step == 2
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
+def test_a_full_disk_leaves_the_one_before_and_says_so(
+    checkpoints: Checkpoints, adapter: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    kept = save(checkpoints, adapter, 1)
+
+    def full(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save_file", full)
+        with pytest.raises(CheckpointError, match=r"step-2 cannot be written: .*No space left.*--resume"):
+            save(checkpoints, adapter, 2)
+    assert list(kept.parent.iterdir()) == [kept]
+    found = checkpoints.resume()
+    assert found is not None
+    assert found.progress == progress(1)

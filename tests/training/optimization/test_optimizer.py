@@ -5,6 +5,7 @@ from torch import nn
 from training.config import TrainingConfig
 from training.errors import CheckpointError
 from training.optimization.optimizer import create_optimizer, optimizer_tensors, restore_optimizer
+from training.optimization.step import update
 
 CPU = torch.device("cpu")
 CONFIG = TrainingConfig(learning_rate=0.1, weight_decay=0.01)
@@ -34,3 +35,20 @@ def test_a_parameter_without_state_is_refused() -> None:
     parameters = {"a.w": nn.Parameter(torch.ones(3))}
     with pytest.raises(CheckpointError, match=r"a\.w"):
         restore_optimizer(create_optimizer(parameters, CONFIG, CPU), parameters, {"b.w/step": torch.tensor(1.0)})
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adamw_8bit"])
+def test_with_lora_plus_b_moves_at_a_multiple_of_the_rate(kind: str) -> None:
+    config = TrainingConfig(learning_rate=0.01, lora_plus_ratio=4, optimizer=kind)
+    parameters = {f"q_proj.{name}": nn.Parameter(torch.zeros(3)) for name in ("lora_a_RI", "lora_b_OR", "magnitude_O")}
+    optimizer = create_optimizer(parameters, config, CPU)
+    for rate in (0.01, 0.005):
+        before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        for parameter in parameters.values():
+            parameter.grad = torch.ones_like(parameter)
+        update(optimizer, rate)
+        # With a constant gradient AdamW moves by the learning rate.
+        moved = {name: (before[name] - parameter).mean().item() for name, parameter in parameters.items()}
+        assert moved["q_proj.lora_a_RI"] == pytest.approx(rate, rel=0.05)
+        assert moved["q_proj.magnitude_O"] == pytest.approx(rate, rel=0.05)
+        assert moved["q_proj.lora_b_OR"] == pytest.approx(4 * rate, rel=0.05)
