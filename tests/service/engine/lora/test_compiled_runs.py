@@ -44,6 +44,7 @@ class Layers:
         ]
         for layer in (layer for pair in self.pairs for layer in pair):
             layer.attach(slots)
+        self.stacks = slots
 
     def check(self, step: Step) -> None:
         uses, counts = [each for each, _ in step], [count for _, count in step]
@@ -94,11 +95,11 @@ def test_a_row_is_the_same_to_the_bit_whatever_stands_beside_it(layers: Layers) 
         layers.compiled.plan([uses[row]], [1], CPU)
         out_TO = torch.zeros(1, 20)
         for grouped in layers.compiled.grouped:
-            grouped.add(x_TI[row : row + 1], out_TO, layer._slots.stack(grouped.rank, "q"))
+            grouped.add(x_TI[row : row + 1], out_TO, layers.stacks.stack(grouped.rank, "q"))
         return out_TO[0]
 
     layers.compiled.plan(uses, [1] * 4, CPU)
     together_TO = torch.zeros(4, 20)
     for grouped in layers.compiled.grouped:
-        grouped.add(x_TI, together_TO, layer._slots.stack(grouped.rank, "q"))
+        grouped.add(x_TI, together_TO, layers.stacks.stack(grouped.rank, "q"))
     assert torch.equal(together_TO, torch.stack([alone(row) for row in range(4)]))
