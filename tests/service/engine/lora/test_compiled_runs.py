@@ -87,7 +87,6 @@ def test_magnitudes_come_after_the_change(layers: Layers) -> None:
 
 
 def test_a_row_is_the_same_to_the_bit_whatever_stands_beside_it(layers: Layers) -> None:
-    layer = layers.pairs[0][1]
     uses = [(Use(layers.slots[at]), Use(layers.slots[at + 1], 0.5)) for at in range(4)]
     x_TI = torch.randn(4, 10)
 
