@@ -1,21 +1,13 @@
 """How threads that bring adapters share the cores with the engine's."""
 
-import contextlib
-import os
-import sys
-import threading
-
 import torch
 
-_NICE = 10
 
+def compute_alone() -> None:
+    """The calling thread computes without others, so that it does not take all cores from the engine.
 
-def stay_behind() -> None:
-    """The calling thread computes by itself alone, and where cores are short the engine goes first."""
+    A lower priority would not help: a thread that waits for a core may hold the interpreter's lock meanwhile.
+    """
     # Asked first, because a thread's first look sets its number to the last one that any thread set.
     torch.get_num_threads()
     torch.set_num_threads(1)
-    if sys.platform == "linux":
-        # There a thread has a priority of its own; elsewhere it would be the whole process's.
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

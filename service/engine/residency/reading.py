@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from service.engine.errors import AdapterLoadError
 from service.engine.request import AdapterSource
-from service.engine.residency.background import stay_behind
+from service.engine.residency.background import compute_alone
 from service.engine.residency.loading import LoadedAdapter
 
 _log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Readers:
         return len(self._reads) >= self._limits.threads
 
     def _run(self, source: AdapterSource) -> None:
-        stay_behind()
+        compute_alone()
         self._on_end(source, self._outcome(source))
 
     def _outcome(self, source: AdapterSource) -> Outcome:

@@ -12,7 +12,7 @@ from service.engine.lora.fold import FoldedAdapter
 from service.engine.lora.slots import Slot
 from service.engine.metrics import EngineMetrics
 from service.engine.request import AdapterSource
-from service.engine.residency.background import stay_behind
+from service.engine.residency.background import compute_alone
 from service.engine.residency.host_copies import HostCopies
 from service.engine.residency.leases import Claim, Lease
 from service.engine.residency.lending import Lending
@@ -161,7 +161,7 @@ class Residency:
             self._on_change()
 
     def _run(self) -> None:
-        stay_behind()
+        compute_alone()
         while (news := self._next()) is not None:
             if isinstance(news, Filling):
                 self._fill(news)
