@@ -6,17 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from base.loader import LoadOptions, load
+from base.loader import LoadedBase, LoadOptions, load
 from base.shapes import module_shapes
 from base.source import BaseSource
 from service.engine.cache.store import CacheShape, CacheStore
 from service.engine.lora.layer import MixedLinear
 from service.engine.lora.routing import Routing
 from service.engine.model.attention import PagedAttention
+from service.engine.model.batch import Span
 from service.engine.model.fused import FusedAttention, FusedMlp, FusedNorm
 from service.engine.model.operations import TorchOperations
 from service.engine.model.prepare import Head, Preparation, PrepareOptions
 from service.engine.model.products import Int8Product, PackedProduct, TiledInt8Product
+from service.engine.model.runner import ModelRunner, Work
+from service.engine.request import EngineConfig
 
 FUSED = ("llama", "qwen2", "qwen3", "mistral", "gemma3")
 PLAIN = ("phi", "phi3")
@@ -100,6 +103,22 @@ def test_an_int8_base_keeps_its_weights_and_a_plain_head(tiny_base_folder: Path,
     model, preparation = prepare(tiny_base_folder, packed=True, quantization="int8")
     assert all(isinstance(layer.product, Int8Product | TiledInt8Product) for layer in preparation.layers.values())
     assert isinstance(model.lm_head.product, PackedProduct)
+
+
+@pytest.mark.parametrize("quantization", ["none", "int8"])
+def test_the_runner_rounds_the_head_of_an_int8_base_and_no_other(quantization: Any, tiny_base_folder: Path) -> None:
+    def load_tiny() -> LoadedBase:
+        return load(BaseSource("tiny", tiny_base_folder), LoadOptions(device="cpu", quantization=quantization))
+
+    token_ids = list(range(3, 20))
+    expected_TV = load_tiny().model(torch.tensor([token_ids])).logits[0].detach()
+    base = load_tiny()
+    runner = ModelRunner(base, EngineConfig(cache_bytes=1 << 20))
+    head: Any = base.model.lm_head
+    assert isinstance(head.product, Int8Product | TiledInt8Product) == (quantization == "int8")
+    logits_TV = runner.run([Work(Span(token_ids, 0, range(8)), (), range(len(token_ids)))])
+    off = (logits_TV - expected_TV).abs().max() / expected_TV.abs().max()
+    assert off < (0.05 if quantization == "int8" else 1e-4)
 
 
 @pytest.mark.parametrize("packed", [True, False])
