@@ -15,25 +15,25 @@ _SUMS_IN_ANY_ORDER = {"reassoc", "contract", "nsz", "arcp"}
 """What is not a number stays one."""
 
 
-def compiled(signature: str | None = None, *, exact: bool = False) -> Callable[[Function], Function]:
+def compiled(*signatures: str, exact: bool = False) -> Callable[[Function], Function]:
     """Compiles a function whose loops over `prange` are shared by threads; the result is kept beside the source.
 
     Args:
-        signature: of its arguments, so that none of another layout has it compiled anew while requests wait; none: it
+        signatures: of its arguments, so that none of another layout has it compiled anew while requests wait; none: it
             is only called by others, and becomes a part of them.
         exact: each operation is done as it is written; otherwise sums may be taken in any order.
     """
     options: dict[str, Any] = {"error_model": "numpy", "fastmath": set() if exact else _SUMS_IN_ANY_ORDER}
-    if signature is None:
+    if not signatures:
         return njit(**options)  # type: ignore[no-any-return]
     options |= {"parallel": True, "nogil": True}
 
     def decorate(function: Function) -> Function:
         try:
-            made = njit(signature, cache=True, **options)(function)
+            made = njit(list(signatures), cache=True, **options)(function)
         except RuntimeError:
             # Neither the source's folder nor the user's cache can be written.
-            made = njit(signature, **options)(function)
+            made = njit(list(signatures), **options)(function)
         return cast(Function, made)
 
     return decorate

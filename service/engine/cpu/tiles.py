@@ -20,8 +20,9 @@ HAS_AVX512 = bool(get_host_cpu_features().get("avx512f"))
 ROWS = 8 if HAS_AVX512 else 2
 """Rows of a tile at most: with them 24 of AVX-512's 32 registers hold sums, or 12 of AVX2's 16, half as wide."""
 
-BYTE, INT, LONG, FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
-BYTES, INTS, FLOATS = ir.VectorType(BYTE, VECTOR_BYTES), ir.VectorType(INT, LANES), ir.VectorType(FLOAT, LANES)
+BYTE, SHORT, INT, LONG, FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
+BYTES, SHORTS = ir.VectorType(BYTE, VECTOR_BYTES), ir.VectorType(SHORT, LANES)
+INTS, FLOATS = ir.VectorType(INT, LANES), ir.VectorType(FLOAT, LANES)
 
 Step = Callable[[Any, list[list[Any]]], list[list[Any]]]
 """`step(index, sums[row][vector])`: the sums with one more index added."""

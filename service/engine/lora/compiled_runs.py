@@ -88,8 +88,11 @@ def _of_rank(rank: int, blocks: Sequence[_Block]) -> CompiledRuns:
 
 
 @compiled(
-    "void(float32[:, ::1], float32[:, ::1], float32[:, :, ::1], float32[:, :, :, ::1], int32[::1],"
-    " int64[::1], int64[::1], int64[::1], int64[::1], float32[::1])"
+    *(
+        f"void(float32[:, ::1], float32[:, ::1], {dtype}[:, :, ::1], {dtype}[:, :, :, ::1], int32[::1],"
+        " int64[::1], int64[::1], int64[::1], int64[::1], float32[::1])"
+        for dtype in ("float32", "uint16")
+    )
 )
 def _add(
     x_TI: Array,

@@ -59,7 +59,7 @@ class Slots:
     def __init__(self, groups: Sequence[Group], num_slots: int, dtype: torch.dtype, device: torch.device) -> None:
         self._groups = groups
         self._num_slots = num_slots
-        self._dtype, self._device = dtype, device
+        self.dtype, self._device = dtype, device
         self._stacks: dict[int, dict[str, Stack]] = {}
         self._free: dict[int, list[int]] = {}
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -124,7 +124,7 @@ class Slots:
         )
 
     def _zeros(self, *size: int) -> Tensor:
-        return zeros((self._num_slots, *size), self._dtype, self._device)
+        return zeros((self._num_slots, *size), self.dtype, self._device)
 
 
 def _write(stack: Stack, index: int, part: FoldedGroup | None) -> None:
@@ -142,6 +142,6 @@ def _write(stack: Stack, index: int, part: FoldedGroup | None) -> None:
     ratio_O = None if part is None else part.ratio_O
     if ratio_O is not None and stack.ratio_SO is None:
         _, num_pieces, _, features = stack.b_SPRF.shape
-        stack.ratio_SO = stack.a_SIR.new_ones(len(stack.a_SIR), num_pieces * features)
+        stack.ratio_SO = torch.ones(len(stack.a_SIR), num_pieces * features, device=stack.a_SIR.device)
     if stack.ratio_SO is not None:
         stack.ratio_SO[index].copy_(torch.ones(()) if ratio_O is None else ratio_O)

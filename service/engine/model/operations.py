@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from base.loader import LoadedBase
 from service.engine.lora.routing import Routing
 from service.engine.model.attention import Decode
 
@@ -28,6 +29,10 @@ class Operations(Protocol):
 
     def create_routing(self) -> Routing:
         """How the adapters of a step are laid out."""
+        ...
+
+    def adapter_dtype(self, base: LoadedBase) -> torch.dtype:
+        """Of the adapters' weights in their slots."""
         ...
 
     def add_and_normalize(self, x_TC: Tensor, change_TC: Tensor, weight_C: Tensor, eps: float) -> Tensor:
@@ -59,6 +64,10 @@ class TorchOperations:
     def create_routing(self) -> Routing:
         """Batched products, and products of their own for longer runs."""
         return Routing()
+
+    def adapter_dtype(self, base: LoadedBase) -> torch.dtype:
+        """The model's."""
+        return base.dtype
 
     def normalize(self, x: Tensor, weight_C: Tensor, eps: float) -> Tensor:
         """In one operation."""

@@ -81,7 +81,7 @@ class ModelRunner:
         )
         self.groups: Sequence[Group] = prepared.groups
         self.products: dict[str, Product] = {name: layer.product for name, layer in prepared.layers.items()}
-        self.slots = Slots(prepared.groups, config.max_loras, base.dtype, base.device)
+        self.slots = Slots(prepared.groups, config.max_loras, operations.adapter_dtype(base), base.device)
         prepared.attach(self.slots)
         self._graphs: DecodeGraphs | None = None
         self.vocabulary_size = self._probe(text_config.num_hidden_layers)

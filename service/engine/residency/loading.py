@@ -36,7 +36,7 @@ class AdapterLoader:
     def __init__(self, base: LoadedBase, runner: ModelRunner) -> None:
         self._base = base
         self._most_tokens = min(base.context_tokens, runner.cache.num_tokens)
-        self._groups, self._products = runner.groups, runner.products
+        self._groups, self._products, self._slot_dtype = runner.groups, runner.products, runner.slots.dtype
         self._shapes = {
             name: (size, group.in_features)
             for group in runner.groups
@@ -59,7 +59,7 @@ class AdapterLoader:
             weights = load_weights(source.folder, config)
         except AdapterError as error:
             raise AdapterLoadError(f"adapter {source.label}: {error}") from error
-        folded = fold(weights, config, self._groups, self._products, self._base.dtype)
+        folded = fold(weights, config, self._groups, self._products, self._slot_dtype)
         return LoadedAdapter(folded, expectation(source.folder, is_identity(weights), self._base, self._most_tokens))
 
 

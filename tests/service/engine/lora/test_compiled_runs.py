@@ -26,25 +26,27 @@ steps = st.tuples(singles, prompts).map(lambda parts: [*parts[0], *parts[1]]).fi
 
 
 class Layers:
-    """The same layers and adapters under two routings."""
+    """The same layers and adapters under two routings, in slots of `dtype` and, as exactly, of float32."""
 
-    def __init__(self, make_weights: Callable[..., Any], make_parts: Callable[..., Any]) -> None:
+    def __init__(
+        self, make_weights: Callable[..., Any], make_parts: Callable[..., Any], dtype: torch.dtype = torch.float32
+    ) -> None:
         self.plain, self.compiled = Routing(), CompiledRouting()
         products = {group.name: create_product(make_parts(group), packed=False) for group in GROUPS}
-        slots = Slots(GROUPS, 9, torch.float32, CPU)
+        plain_slots, self.stacks = Slots(GROUPS, 9, torch.float32, CPU), Slots(GROUPS, 9, dtype, CPU)
         adapters = [make_weights(*GROUPS, seed=seed, rank=rank) for seed, rank in enumerate((3, 8, 1, 5, 16, 9, 12))]
         adapters.append(make_weights(*GROUPS, seed=7, rank=11, only=("k", "down"), ranks={"down": 2}))
         adapters.append(make_weights(*GROUPS, seed=8, rank=4, dora=True))
-        self.slots = [
-            slots.write(fold(each.weights, each.config, GROUPS, products, torch.float32)) for each in adapters
-        ]
+        folded = [fold(each.weights, each.config, GROUPS, products, dtype) for each in adapters]
+        self.slots = [self.stacks.write(each) for each in folded]
+        assert [plain_slots.write(each) for each in folded] == self.slots
         self.pairs = [
             tuple(MixedLinear(group, products[group.name], routing) for routing in (self.plain, self.compiled))
             for group in GROUPS
         ]
-        for layer in (layer for pair in self.pairs for layer in pair):
-            layer.attach(slots)
-        self.stacks = slots
+        for plain, compiled in self.pairs:
+            plain.attach(plain_slots)
+            compiled.attach(self.stacks)
 
     def check(self, step: Step) -> None:
         uses, counts = [each for each, _ in step], [count for _, count in step]
@@ -55,9 +57,9 @@ class Layers:
             torch.testing.assert_close(compiled(x_TI), plain(x_TI), atol=1e-4, rtol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def layers(make_weights: Callable[..., Any], make_parts: Callable[..., Any]) -> Layers:
-    return Layers(make_weights, make_parts)
+@pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def layers(request: pytest.FixtureRequest, make_weights: Callable[..., Any], make_parts: Callable[..., Any]) -> Layers:
+    return Layers(make_weights, make_parts, request.param)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
