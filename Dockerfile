@@ -23,7 +23,7 @@ WORKDIR /src
 # Dependencies first and alone: a change to the code then leaves their layer, by far the largest, in place.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-print('\n'.join(project['dependencies'] + project['optional-dependencies']['postgres']))" \
+print('\n'.join(project['dependencies'] + [each for extra in ('postgresql', 's3') for each in project['optional-dependencies'][extra]]))" \
         > requirements.txt \
     && pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
 COPY LICENSE README.md ./

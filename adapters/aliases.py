@@ -1,34 +1,54 @@
 """Movable names for versions, and the history that makes going back possible."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from adapters.errors import NoEarlierVersionError
+from adapters.errors import AliasMovedError, NoEarlierVersionError
+from adapters.events import DELETE, ROLLBACK, SET, Happening, alias_events, remember
 from adapters.rows import find_alias, find_version, version_rows
-from adapters.tables import AdapterRow, AliasEventRow, AliasRow, VersionRow
+from adapters.tables import AdapterRow, AliasRow, EventRow, VersionRow
 from adapters.version import Change
 
-SET, ROLLBACK, DELETE = "set", "rollback", "delete"
+NOWHERE = 0
+"""As `Move.expected`: the alias must not exist yet."""
 
 
-def point(session: Session, adapter: AdapterRow, alias: str, number: int, change: Change) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """An alias that is to point elsewhere."""
+
+    alias: str
+    number: int
+    """Version to point to."""
+    expected: int | None = None
+    """Where the caller thinks it points now, `NOWHERE` if it should not exist; None: wherever it does."""
+
+
+def point(session: Session, adapter: AdapterRow, move: Move, change: Change) -> None:
     """Let an alias point to a version; pointing it where it already points records nothing.
 
     Raises:
         UnknownVersionError: there is no such version.
+        AliasMovedError: it does not point where the caller expects.
     """
-    version = find_version(session, adapter, number)
-    row = session.get(AliasRow, (adapter.id, alias))
+    version = find_version(session, adapter, move.number)
+    row = session.get(AliasRow, (adapter.id, move.alias))
+    before = None if row is None else session.get_one(VersionRow, row.version_id).number
+    if move.expected is not None and (before or NOWHERE) != move.expected:
+        raise AliasMovedError(adapter.name, move.alias, move.expected or None, before)
+    if before == move.number:
+        return
     if row is None:
-        session.add(AliasRow(adapter_id=adapter.id, name=alias, version_id=version.id))
-        _record(session, _event(adapter, alias, SET, change), None, number)
-    elif row.version_id != version.id:
-        before = session.get_one(VersionRow, row.version_id).number
+        session.add(AliasRow(adapter_id=adapter.id, name=move.alias, version_id=version.id))
+    else:
         row.version_id = version.id
-        _record(session, _event(adapter, alias, SET, change), before, number)
+    # Unflushed rows would not be found by a second move of the same alias.
+    session.flush()
+    happening = Happening(kind=SET, alias=move.alias, from_number=before, number=move.number)
+    remember(session, adapter, happening, change)
 
 
 def go_back(session: Session, adapter: AdapterRow, alias: str, change: Change) -> VersionRow:
@@ -40,7 +60,7 @@ def go_back(session: Session, adapter: AdapterRow, alias: str, change: Change) -
     """
     row = find_alias(session, adapter, alias)
     versions = {version.number: version for version in version_rows(session, adapter)}
-    earlier = [number for number in _trail(events(session, adapter, alias))[:-1] if number in versions]
+    earlier = [number for number in _trail(alias_events(session, adapter, alias))[:-1] if number in versions]
     current = session.get_one(VersionRow, row.version_id)
     if not earlier:
         raise NoEarlierVersionError(
@@ -48,7 +68,8 @@ def go_back(session: Session, adapter: AdapterRow, alias: str, change: Change) -
             "set it to a version instead"
         )
     row.version_id = versions[earlier[-1]].id
-    _record(session, _event(adapter, alias, ROLLBACK, change), current.number, earlier[-1])
+    happening = Happening(kind=ROLLBACK, alias=alias, from_number=current.number, number=earlier[-1])
+    remember(session, adapter, happening, change)
     return versions[earlier[-1]]
 
 
@@ -62,7 +83,7 @@ def remove(session: Session, adapter: AdapterRow, alias: str, change: Change) ->
     number = session.get_one(VersionRow, row.version_id).number
     session.delete(row)
     session.flush()
-    _record(session, _event(adapter, alias, DELETE, change), number, None)
+    remember(session, adapter, Happening(kind=DELETE, alias=alias, from_number=number), change)
 
 
 def alias_rows(session: Session, adapter: AdapterRow) -> Sequence[AliasRow]:
@@ -71,42 +92,15 @@ def alias_rows(session: Session, adapter: AdapterRow) -> Sequence[AliasRow]:
     return session.scalars(query).all()
 
 
-def events(session: Session, adapter: AdapterRow, alias: str) -> Sequence[AliasEventRow]:
-    """Every move of an alias, oldest first."""
-    query = (
-        select(AliasEventRow)
-        .where(AliasEventRow.adapter_id == adapter.id, AliasEventRow.alias == alias)
-        .order_by(AliasEventRow.id)
-    )
-    return session.scalars(query).all()
-
-
-def _trail(moves: Sequence[AliasEventRow]) -> list[int]:
+def _trail(moves: Sequence[EventRow]) -> list[int]:
     """The versions an alias would go back through, the current one last: a rollback takes back what it undid."""
     trail: list[int] = []
     for move in moves:
-        if move.to_number is None:
+        if move.number is None:
             trail.clear()
         elif move.kind == ROLLBACK:
-            while trail and trail[-1] != move.to_number:
+            while trail and trail[-1] != move.number:
                 trail.pop()
         else:
-            trail.append(move.to_number)
+            trail.append(move.number)
     return trail
-
-
-def _event(adapter: AdapterRow, alias: str, kind: str, change: Change) -> AliasEventRow:
-    return AliasEventRow(
-        adapter_id=adapter.id,
-        alias=alias,
-        kind=kind,
-        at=datetime.now(UTC),
-        actor=change.actor,
-        reason=change.reason,
-    )
-
-
-def _record(session: Session, event: AliasEventRow, before: int | None, after: int | None) -> None:
-    event.from_number = before
-    event.to_number = after
-    session.add(event)

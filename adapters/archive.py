@@ -1,6 +1,7 @@
 """Adapters as one file: unpacking what strangers send, packing what we hand out."""
 
 import gzip
+import io
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from adapters.errors import InvalidAdapterError
-from adapters.files import ADAPTER_FILES, CONFIG, MAX_BYTES, MAX_WEIGHTS_BYTES, WEIGHTS
+from adapters.files import ADAPTER_FILES, CONFIG, MAX_BYTES, MAX_WEIGHTS_BYTES, RECORD, WEIGHTS
 from adapters.gzipstream import BoundedGzip
 from adapters.member_names import KnownFiles
 from adapters.tarstream import TarStream
@@ -40,7 +41,7 @@ class ArchiveLimits:
 def unpack(file: BinaryIO, staged: Path, limits: ArchiveLimits | None = None) -> None:
     """Copy the adapter files out of a .zip or .tar.gz, of one folder or of plain files; everything else is skipped.
 
-    The format is told by the first bytes. Only three fixed names are ever created, in the staged folder.
+    The format is told by the first bytes. Only four fixed names are ever created, in the staged folder.
 
     Args:
         file: seekable.
@@ -68,9 +69,15 @@ def unpack(file: BinaryIO, staged: Path, limits: ArchiveLimits | None = None) ->
     found.check_complete((CONFIG, WEIGHTS))
 
 
-def pack(version: Version, file: BinaryIO) -> None:
-    """Write a version as a .tar.gz of one folder `name-N`; the same version always gives the same bytes."""
-    folder = f"{version.name}-{version.number}"
+def pack(version: Version, file: BinaryIO, record: bytes | None = None) -> None:
+    """Write a version as a .tar.gz of one folder `name-N`; the same version always gives the same bytes.
+
+    Args:
+        version: what to write.
+        file: where to.
+        record: the content of `registry.json`, if it is to go along.
+    """
+    folder = str(version.reference).replace(":", "-")
     # Level 1: trained weights hardly compress, and the exporter waits.
     with (
         gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as compressed,
@@ -81,6 +88,10 @@ def pack(version: Version, file: BinaryIO) -> None:
             entry.size = (version.path / name).stat().st_size
             with (version.path / name).open("rb") as content:
                 archive.addfile(entry, content)
+        if record is not None:
+            entry = tarfile.TarInfo(f"{folder}/{RECORD}")
+            entry.size = len(record)
+            archive.addfile(entry, io.BytesIO(record))
 
 
 def _unpack_tar(file: BinaryIO, staged: Path, limits: ArchiveLimits, size_bytes: int) -> KnownFiles:

@@ -14,13 +14,20 @@ from adapters.errors import InvalidAdapterError
 CONFIG: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"
 MANIFEST: Final = "lorad.json"
+RECORD: Final = "registry.json"
+"""What the registry knows of a version, beside the three files in an archive."""
 ADAPTER_FILES: Final = (CONFIG, WEIGHTS, MANIFEST)
 PICKLED_WEIGHTS: Final = "adapter_model.bin"
 
 MAX_JSON_BYTES: Final = 1 << 20
 MAX_WEIGHTS_BYTES: Final = 4 << 30
 
-MAX_BYTES: Final = {CONFIG: MAX_JSON_BYTES, WEIGHTS: MAX_WEIGHTS_BYTES, MANIFEST: MAX_JSON_BYTES}
+MAX_BYTES: Final = {
+    CONFIG: MAX_JSON_BYTES,
+    WEIGHTS: MAX_WEIGHTS_BYTES,
+    MANIFEST: MAX_JSON_BYTES,
+    RECORD: MAX_JSON_BYTES,
+}
 """Size limit of each file."""
 
 

@@ -1,14 +1,15 @@
-"""Judging the names in an archive. They choose which of three known files is meant, and never become a path."""
+"""Judging the names in an archive. They choose which of four known files is meant, and never become a path."""
 
 import re
 
 from adapters.errors import InvalidAdapterError
-from adapters.files import ADAPTER_FILES, PICKLED_WEIGHTS
+from adapters.files import ADAPTER_FILES, PICKLED_WEIGHTS, RECORD
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_NAME_CHARS = 1024
 _MAX_DEPTH = 2
+_KNOWN = (*ADAPTER_FILES, RECORD)
 
 
 class KnownFiles:
@@ -29,7 +30,7 @@ class KnownFiles:
         if len(parts) > _MAX_DEPTH:
             return None
         self._has_pickle = self._has_pickle or known == PICKLED_WEIGHTS
-        if known not in ADAPTER_FILES:
+        if known not in _KNOWN:
             return None
         folder = "/".join(parts[:-1])
         if known in self._found:

@@ -13,11 +13,13 @@ from adapters.reference import Reference
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """One immutable version of an adapter."""
+    """One immutable version of an adapter, or a checkpoint that a job published under its name."""
 
     tenant: str
     name: str
-    number: int
+    number: int | None
+    """None: a checkpoint, which has a step instead."""
+    checkpoint_step: int | None = None
     digest: str
     """`sha256:…` of its three files."""
     base_digest: str
@@ -28,18 +30,26 @@ class Version:
     size_bytes: int
     created_at: datetime
     source: str
-    """How it came: `import`, `train`, …"""
+    """How it came: `import`, `train`, `checkpoint`, …"""
+    job_id: str | None
+    """The job that made it."""
+    data_digest: str | None
+    """Of the rows it was trained on."""
     metrics: Mapping[str, float]
     lineage: Mapping[str, JsonValue]
     aliases: tuple[str, ...]
     """Aliases that point to it now, sorted."""
+    tags: Mapping[str, str]
+    """What people call it, by key; the value of a mere label is empty."""
+    pinned: bool
+    """Whether every server loads it when it starts."""
     path: Path
     """Its folder; read only."""
 
     @property
     def reference(self) -> Reference:
-        """The pinned `name:N`."""
-        return Reference(name=self.name, number=self.number)
+        """The pinned `name:N`, or `name:ckpt-step-N`."""
+        return Reference(name=self.name, number=self.number, checkpoint_step=self.checkpoint_step)
 
     @property
     def manifest(self) -> Manifest:
@@ -61,25 +71,35 @@ class Adapter:
     """Newest first."""
     aliases: Mapping[str, int]
     """Alias to version number."""
+    keep_versions: int | None
+    """How many of its newest versions retention keeps; None: as the settings say."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Who moves an alias, and why; kept in its history."""
+    """Who changes something, and why; kept in the adapter's history."""
 
     actor: str = ""
     reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AliasEvent:
-    """One move of an alias."""
+class Event:
+    """Something that happened to an adapter."""
 
-    alias: str
+    id: int
+    """Grows with time."""
     kind: str
-    """`set`, `rollback` or `delete`."""
-    from_number: int | None
-    to_number: int | None
+    """One of `adapters.events.KINDS`."""
     at: datetime
     actor: str
     reason: str
+    alias: str | None
+    """The alias that moved."""
+    from_number: int | None
+    """Where the alias pointed before."""
+    number: int | None
+    """The version concerned; of an alias, where it points since."""
+    job_id: str | None
+    details: Mapping[str, JsonValue]
+    """Of a publication: digest, data digest, metrics; of tags: which."""

@@ -75,7 +75,7 @@ def run_prefill(options: argparse.Namespace, folder: Path) -> Iterator[Report]:
 
 def run_rotation(options: argparse.Namespace, folder: Path) -> Iterator[Report]:
     """Each lorad alone."""
-    plan = rotation.Rotation(rounds=options.rounds, seconds=options.seconds, zipf=options.zipf)
+    plan = rotation.Rotation(rounds=options.rounds, seconds=options.seconds, zipf=options.zipf, visited=options.visited)
     for server in _chosen(_lorads(options, off=False), options.side):
         with _stocked(server, options, folder) as registry:
             yield asyncio.run(rotation.measure(server, registry, plan, _say))
@@ -120,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--new-tokens", type=int, default=32, help="throughput: of each request")
     parser.add_argument("--seconds", type=float, default=30, help="rotation, cold: of each half of a round")
     parser.add_argument("--num-adapters", type=int, default=200, help="rotation, cold: registered")
+    parser.add_argument("--visited", action="store_true", help="rotation: each adapter has been asked for once")
     parser.add_argument("--zipf", type=float, default=1.0, help="rotation: exponent")
     parser.add_argument("--folder", type=Path, help="new folder in which logs and registries are kept")
     parser.add_argument("--json", type=Path, help="file for every single measurement")

@@ -16,7 +16,7 @@ Every layout but the last also takes `system` (or `system_prompt`). Other column
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from corpus.errors import MappingConflictError, MissingColumnError, UnknownLayoutError
 
@@ -28,6 +28,9 @@ LayoutName = Literal[
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ColumnMapping:
     """Columns named by the user; what is None is found by name."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+    """A run's specification may name no other part."""
 
     prompt: str | None = None
     completion: str | None = None

@@ -18,18 +18,21 @@ MAX_PAIRS_PER_ROW = 10
 class Group:
     """Records that are equal after normalisation."""
 
-    lines: tuple[int, ...]
-    """At least two, in file order."""
-    text: str
-    """The first record's prompt (or text), as written."""
+    records: tuple[Record, ...]
+    """At least two, in the order of the dataset."""
+
+    @property
+    def text(self) -> str:
+        """The first record's prompt (or text), as written."""
+        return self.records[0].prompt or self.records[0].completion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NearDuplicate:
-    """Two records of one file with different but nearly equal prompts (or texts)."""
+    """Two records with different but nearly equal prompts (or texts)."""
 
-    first_line: int
-    second_line: int
+    first: Record
+    second: Record
     similarity: float
     """Jaccard similarity of their shingles, at least the threshold, at most 1."""
 
@@ -47,7 +50,7 @@ def duplicate_rows(records: Sequence[Record]) -> tuple[Group, ...]:
 def conflicting_answers(records: Sequence[Record]) -> tuple[Group, ...]:
     """Group the records with one prompt and at least two different completions (normalised)."""
     return tuple(
-        _group(members)
+        Group(records=tuple(members))
         for members in members_by_key(records, prompt_key)
         if len({answer_key(record) for record in members}) > 1
     )
@@ -69,7 +72,7 @@ def near_duplicates(records: Sequence[Record], threshold: float = THRESHOLD) -> 
     (`corpus.shingles.MAX_CANDIDATES`) only the first of them are looked at.
 
     Returns:
-        Pairs in file order of the second record, then of the first.
+        Pairs in the order of the second record, then of the first.
     """
     distinct = [members[0] for members in members_by_key(records, prompt_key)]
     index = ShingleIndex(threshold)
@@ -77,7 +80,7 @@ def near_duplicates(records: Sequence[Record], threshold: float = THRESHOLD) -> 
     for number, (record, sketch) in enumerate(zip(distinct, _sketches(distinct), strict=True)):
         closest = nlargest(MAX_PAIRS_PER_ROW, index.matches(sketch), key=lambda match: match.similarity)
         pairs += [
-            NearDuplicate(first_line=distinct[position].line, second_line=record.line, similarity=similarity)
+            NearDuplicate(first=distinct[position], second=record, similarity=similarity)
             for position, similarity in sorted((match.position, match.similarity) for match in closest)
         ]
         index.add(number, sketch)
@@ -99,9 +102,4 @@ def _sketches(records: Sequence[Record]) -> Iterator[Sketch]:
 
 
 def _groups(records: Sequence[Record], key: Callable[[Record], str]) -> tuple[Group, ...]:
-    return tuple(_group(members) for members in members_by_key(records, key) if len(members) > 1)
-
-
-def _group(members: Sequence[Record]) -> Group:
-    first = members[0]
-    return Group(lines=tuple(record.line for record in members), text=first.prompt or first.completion)
+    return tuple(Group(records=tuple(members)) for members in members_by_key(records, key) if len(members) > 1)

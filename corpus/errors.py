@@ -5,6 +5,7 @@ CorpusError
 │   ├── MissingFileError      there is none, or it is a directory
 │   ├── UnknownSuffixError    a format that is not read
 │   ├── EmptyFileError        no bytes
+│   ├── RepeatedFileError     it is named twice for one dataset
 │   └── UnreadableFileError   the bytes are not what the suffix says
 ├── ColumnsError              the rows cannot be understood
 │   ├── UnknownLayoutError    no known layout fits the columns
@@ -42,6 +43,10 @@ class UnknownSuffixError(FileError):
 
 class EmptyFileError(FileError):
     """The file has no bytes."""
+
+
+class RepeatedFileError(FileError):
+    """One file is named twice for one dataset."""
 
 
 class UnreadableFileError(FileError):

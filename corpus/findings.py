@@ -1,13 +1,30 @@
 """What a check has to say about rows: refusals and warnings, with counts, examples and the way out."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 Severity = Literal["refusal", "warning"]
 
 NUM_SAMPLES = 5
 SAMPLE_CHARACTERS = 160
+
+
+class Located(Protocol):
+    """What stands in a row: a record, a bad row, a sample."""
+
+    @property
+    def file(self) -> str:
+        """The row's file."""
+
+    @property
+    def line(self) -> int:
+        """1-based, as in `Record.line`."""
+
+
+def place(row: Located, beside: Located) -> str:
+    """Say where `row` is to somebody who looks at `beside`: by its line alone where the file is the same."""
+    return f"line {row.line}" if row.file == beside.file else f"{row.file}:{row.line}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,8 +51,8 @@ class Finding:
     """How many rows, pairs or groups it is about."""
     samples: tuple[Sample, ...] = ()
     """The worst ones, at most `NUM_SAMPLES`."""
-    lines: tuple[int, ...] = ()
-    """Every line it is about, ascending."""
+    lines: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """By file every line it is about, ascending."""
     fix: str = ""
     """What to do about it."""
 
@@ -45,31 +62,33 @@ def finding(
     message: str,
     *,
     samples: Sequence[Sample] = (),
-    lines: Iterable[int] = (),
+    rows: Iterable[Located] = (),
     fix: str = "",
     count: int | None = None,
     severity: Severity = "warning",
 ) -> Finding:
-    """Make a finding about `lines`; `samples` come worst first and are cut to `NUM_SAMPLES`.
+    """Make a finding about `rows`; `samples` come worst first and are cut to `NUM_SAMPLES`.
 
     Args:
         code: Its stable name.
         message: One line; `{count}` in it becomes the count.
         samples: Rows to show.
-        lines: Every row it is about.
+        rows: Every row it is about.
         fix: What to do.
-        count: How many; by default the number of distinct lines.
+        count: How many; by default the number of distinct rows.
         severity: Whether it forbids training.
     """
-    every = tuple(sorted(set(lines)))
-    number = len(every) if count is None else count
+    lines: dict[str, set[int]] = {}
+    for row in rows:
+        lines.setdefault(row.file, set()).add(row.line)
+    number = sum(map(len, lines.values())) if count is None else count
     return Finding(
         code=code,
         severity=severity,
         message=message.replace("{count}", f"{number:,}"),
         count=number,
         samples=tuple(samples[:NUM_SAMPLES]),
-        lines=every,
+        lines={file: tuple(sorted(numbers)) for file, numbers in lines.items()},
         fix=fix,
     )
 

@@ -32,6 +32,8 @@ class Record:
     """Chat: the tools the assistant may call, untouched."""
     rejected: Message | None = None
     """Preference: the answer that is worse than the last message."""
+    weight: float = 1.0
+    """How often an epoch draws it: its file's weight."""
 
     @property
     def prompt_messages(self) -> tuple[Message, ...]:

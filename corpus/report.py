@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from corpus.classes import class_statistics
-from corpus.columns import LayoutName
-from corpus.dataset import Dataset
+from corpus.dataset import DataFile, Dataset
 from corpus.findings import Finding, Sample, finding
 from corpus.language import languages
 from corpus.records import Record
@@ -22,12 +21,11 @@ from corpus.usable import CheckOptions, Sorted, Tokenise, sort_out
 class Report:
     """Findings about one dataset."""
 
-    file: str
+    files: tuple[DataFile, ...]
     digest: str
-    """SHA-256 of the file's bytes, hexadecimal."""
-    layout: LayoutName
+    """Of all of them: `Dataset.digest`."""
     num_rows: int
-    """All rows of the file."""
+    """All rows looked at, usable or not."""
     num_usable: int
     """Rows that can be trained on."""
     unusable: tuple[BadRow, ...]
@@ -42,6 +40,11 @@ class Report:
     """Rows of each language that could be told, by ISO 639 code, the most frequent first."""
     findings: tuple[Finding, ...]
     """Refusals first."""
+
+    @property
+    def file(self) -> str:
+        """The files' paths, for people."""
+        return ", ".join(file.path for file in self.files)
 
     @property
     def refusals(self) -> tuple[Finding, ...]:
@@ -85,7 +88,7 @@ def check(
     spoken = languages([whole_text(record) for record in looked_at])
     found = [
         *parts.findings,
-        *_truncation(parts, dataset.path, options.max_length),
+        *_truncation(parts, options.max_length),
         *leakage_findings(leakage(records, validation) if validation else (), validation),
         *repetition_findings(looked_at, classes),
         *row_findings(records),
@@ -93,9 +96,8 @@ def check(
         *class_findings(looked_at, classes if looked_at else None),
     ]
     return Report(
-        file=dataset.path,
+        files=dataset.files,
         digest=dataset.digest,
-        layout=dataset.layout.name,
         num_rows=dataset.num_rows,
         num_usable=len(records),
         unusable=parts.unusable,
@@ -107,7 +109,7 @@ def check(
     )
 
 
-def _truncation(parts: Sorted, file: str, max_length: int | None) -> list[Finding]:
+def _truncation(parts: Sorted, max_length: int | None) -> list[Finding]:
     cut = [row for row in parts.tokens if row.kept < row.length]
     cut.sort(key=lambda row: (row.kept_labelled - row.labelled, row.kept - row.length))
     lost = sum(row.labelled - row.kept_labelled for row in cut)
@@ -120,8 +122,8 @@ def _truncation(parts: Sorted, file: str, max_length: int | None) -> list[Findin
             "truncated",
             f"rows longer than {max_length:,} tokens, which will be cut: {{count}}; {lost:,} labelled tokens "
             f"({lost / total:.1%}) are lost",
-            samples=[Sample(file=file, line=row.line, detail=_cut(row)) for row in cut],
-            lines=[row.line for row in cut],
+            samples=[Sample(file=row.file, line=row.line, detail=_cut(row)) for row in cut],
+            rows=cut,
             fix=f"--max-length {longest} keeps all of them, at the price of memory; or shorten them",
         )
     ]

@@ -38,11 +38,6 @@ def row_findings(records: Sequence[Record]) -> list[Finding]:
     ]
 
 
-def empty_prompt_lines(records: Iterable[Record]) -> tuple[int, ...]:
-    """Return the lines of the chat records whose prompt says nothing."""
-    return tuple(record.line for record in records if record.kind == "chat" and not record.prompt.strip())
-
-
 def sample(record: Record, detail: str) -> Sample:
     """Make a sample of a record; secrets in `detail` are masked."""
     return Sample(file=record.file, line=record.line, detail=shortened(hide_secrets(detail)))
@@ -57,13 +52,12 @@ def whole_text(record: Record) -> str:
 
 
 def _empty_prompts(records: Sequence[Record]) -> Finding:
-    lines = set(empty_prompt_lines(records))
-    empty = [record for record in records if record.line in lines]
+    empty = [record for record in records if record.kind == "chat" and not record.prompt.strip()]
     return finding(
         "empty_prompt",
         "rows with an empty prompt: {count}",
         samples=[sample(record, f"answered by {record.completion!r}") for record in empty],
-        lines=lines,
+        rows=empty,
         fix="the model learns to say this to anything; write the question or drop the row",
     )
 
@@ -74,7 +68,7 @@ def _edge_whitespace(records: Sequence[Record]) -> Finding:
         "edge_whitespace",
         "completions that begin or end with white space: {count}",
         samples=[sample(record, _edges(record.completion)) for record in edged],
-        lines=[record.line for record in edged],
+        rows=edged,
         fix="strip it unless it is meant: the model learns to write it",
     )
 
@@ -89,4 +83,4 @@ def _from_texts(
     found = [(record, list(find(whole_text(record)))) for record in records]
     hits = sorted(((record, details) for record, details in found if details), key=lambda hit: -len(hit[1]))
     samples = [sample(record, ", ".join(dict.fromkeys(details))) for record, details in hits]
-    return finding(code, message, samples=samples, lines=[record.line for record, _ in hits], fix=fix)
+    return finding(code, message, samples=samples, rows=[record for record, _ in hits], fix=fix)

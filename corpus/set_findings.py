@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from corpus.classes import ClassStatistics
 from corpus.duplicates import Group, conflicting_answers, duplicate_rows, near_duplicates
-from corpus.findings import Finding, finding
+from corpus.findings import Finding, finding, place
 from corpus.language import Languages, guess
 from corpus.normalise import answer_key
 from corpus.outliers import length_outliers
@@ -22,7 +22,6 @@ REPEATED_ROWS = 10
 
 def repetition_findings(records: Sequence[Record], classes: ClassStatistics | None) -> list[Finding]:
     """Find rows that say the same, or contradict each other."""
-    by_line = {record.line: record for record in records}
     equal, near = duplicate_rows(records), near_duplicates(records)
     conflicts = [] if classes is None and all(r.kind == "text" for r in records) else conflicting_answers(records)
     pairs = sorted(near, key=lambda pair: -pair.similarity)
@@ -30,15 +29,15 @@ def repetition_findings(records: Sequence[Record], classes: ClassStatistics | No
         finding(
             "duplicate_rows",
             "rows that repeat an earlier one: {count}",
-            samples=[sample(by_line[group.lines[1]], _repeats(group)) for group in _largest(equal)],
-            lines=[line for group in equal for line in group.lines[1:]],
+            samples=[sample(group.records[1], _repeats(group)) for group in _largest(equal)],
+            rows=[record for group in equal for record in group.records[1:]],
             fix="drop them: they are learnt as often as they stand there",
         ),
         finding(
             "conflicting_answers",
             "prompts with different completions: {count}",
-            samples=[sample(by_line[group.lines[0]], _conflict(group, by_line)) for group in _largest(conflicts)],
-            lines=[line for group in conflicts for line in group.lines],
+            samples=[sample(group.records[0], _conflict(group)) for group in _largest(conflicts)],
+            rows=[record for group in conflicts for record in group.records],
             count=len(conflicts),
             fix="keep the right one: the model learns to guess between them",
         ),
@@ -47,12 +46,12 @@ def repetition_findings(records: Sequence[Record], classes: ClassStatistics | No
             "prompts nearly equal to an earlier one: {count}",
             samples=[
                 sample(
-                    by_line[pair.second_line],
-                    f"{pair.similarity:.0%} like line {pair.first_line}: {by_line[pair.second_line].prompt!r}",
+                    pair.second,
+                    f"{pair.similarity:.0%} like {place(pair.first, pair.second)}: {pair.second.prompt!r}",
                 )
                 for pair in pairs
             ],
-            lines=[pair.second_line for pair in near],
+            rows=[pair.second for pair in near],
             fix="keep the best of each; before a split keep them on one side",
         ),
         *([] if classes is not None else [_repeated_answer(records)]),
@@ -72,7 +71,7 @@ def outlier_findings(records: Sequence[Record], spoken: Languages) -> list[Findi
                 sample(records[at], f"{told.language}: {_spoken(records[at], told.language)!r}")
                 for at, told in spoken.outliers
             ],
-            lines=[records[at].line for at, _ in spoken.outliers],
+            rows=[records[at] for at, _ in spoken.outliers],
             fix="drop them, unless the model should change languages there",
         ),
         _lengths("prompt_length", "prompts", [(records[at], records[at].prompt) for at in by_prompt]),
@@ -120,7 +119,6 @@ def class_findings(records: Sequence[Record], classes: ClassStatistics | None) -
 
 def leakage_findings(leaks: Sequence[Leak], validation: Sequence[Record]) -> list[Finding]:
     """Tell which held-out rows the training set gives away."""
-    by_line = {record.line: record for record in validation}
     exact = [leak for leak in leaks if leak.exact]
     near = sorted((leak for leak in leaks if not leak.exact), key=lambda leak: -leak.similarity)
     share = f"of {len(validation):,}"
@@ -128,8 +126,8 @@ def leakage_findings(leaks: Sequence[Leak], validation: Sequence[Record]) -> lis
         finding(
             "leakage",
             f"validation rows that ask what a training row asks: {{count}} {share}; the measured loss is too good",
-            samples=[sample(by_line[leak.test_line], f"as training line {leak.train_line}") for leak in exact],
-            lines=[leak.test_line for leak in exact],
+            samples=[sample(leak.test, f"as training row {leak.train.file}:{leak.train.line}") for leak in exact],
+            rows=[leak.test for leak in exact],
             fix="drop them from one side; `lorad data split` keeps equal prompts together",
         ),
         finding(
@@ -137,12 +135,13 @@ def leakage_findings(leaks: Sequence[Leak], validation: Sequence[Record]) -> lis
             f"validation rows that ask nearly what a training row asks: {{count}} {share}",
             samples=[
                 sample(
-                    by_line[leak.test_line],
-                    f"{leak.similarity:.0%} like training line {leak.train_line}: {_text(by_line[leak.test_line])!r}",
+                    leak.test,
+                    f"{leak.similarity:.0%} like training row {leak.train.file}:{leak.train.line}: "
+                    f"{_text(leak.test)!r}",
                 )
                 for leak in near
             ],
-            lines=[leak.test_line for leak in near],
+            rows=[leak.test for leak in near],
             fix="look at them: paraphrases measure memory, not skill",
         ),
     ]
@@ -153,7 +152,7 @@ def _lengths(code: str, what: str, found: Sequence[tuple[Record, str]]) -> Findi
         code,
         f"{what} much longer or shorter than the rest: {{count}}",
         samples=[sample(record, f"{len(text):,} characters: {text!r}") for record, text in found],
-        lines=[record.line for record, _ in found],
+        rows=[record for record, _ in found],
         fix="look at them: often two rows in one, a fragment, or a pasted file",
     )
 
@@ -168,24 +167,25 @@ def _repeated_answer(records: Sequence[Record]) -> Finding:
         "repeated_answer",
         "rows that share their completion with many others: {count}",
         samples=[sample(first[key], f"{counts[key]} rows answer {first[key].completion!r}") for key in often],
-        lines=[record.line for key, record in zip(keys, records, strict=True) if counts[key] >= least],
+        rows=[record for key, record in zip(keys, records, strict=True) if counts[key] >= least],
         fix="keep a few of each: a model learns its most frequent answer first",
     )
 
 
 def _largest(groups: Sequence[Group]) -> list[Group]:
-    return sorted(groups, key=lambda group: -len(group.lines))
+    return sorted(groups, key=lambda group: -len(group.records))
 
 
 def _repeats(group: Group) -> str:
-    times = f", {len(group.lines)} times in all" if len(group.lines) > 2 else ""
-    return f"as line {group.lines[0]}{times}: {group.text!r}"
+    first, second, *more = group.records
+    times = f", {len(group.records)} times in all" if more else ""
+    return f"as {place(first, second)}{times}: {group.text!r}"
 
 
-def _conflict(group: Group, by_line: dict[int, Record]) -> str:
-    first = by_line[group.lines[0]]
-    other = next(by_line[line] for line in group.lines if answer_key(by_line[line]) != answer_key(first))
-    answers = f"{_cut(first.completion)!r} and, line {other.line}, {_cut(other.completion)!r}"
+def _conflict(group: Group) -> str:
+    first = group.records[0]
+    other = next(record for record in group.records if answer_key(record) != answer_key(first))
+    answers = f"{_cut(first.completion)!r} and, {place(other, first)}, {_cut(other.completion)!r}"
     return f"{_cut(group.text)!r} is answered {answers}"
 
 

@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
-    """Two sides, each in file order; together they are all the records."""
+    """Two sides, each in the records' order; together they are all of them."""
 
     train: tuple[Record, ...]
     test: tuple[Record, ...]
@@ -29,8 +29,8 @@ class Split:
 class Leak:
     """A test record whose prompt (or text) also stands in the training set."""
 
-    test_line: int
-    train_line: int
+    test: Record
+    train: Record
     """The first equal record, or else the most similar one."""
     similarity: float
     exact: bool
@@ -42,8 +42,8 @@ class _Prompt:
     """All records with one normalised prompt: they stay together."""
 
     positions: tuple[int, ...]
-    label: str
-    """The first label in alphabetical order; empty where records have none."""
+    stratum: str
+    """The first of theirs in alphabetical order."""
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -54,10 +54,10 @@ def split(
 ) -> Split:
     """Divide records into a training and a test side.
 
-    Records whose normalised prompts are equal stay on one side. Where every record has a label the sides have the same
-    mix of labels: a label with two different prompts or more stands on both sides if the test side has room for every
-    such label, and a label with one prompt stays in training. Both sides get at least one record; the test side misses
-    its size where prompts that stay together do not fit.
+    Records whose normalised prompts are equal stay on one side. The sides have the same mix of strata, which are the
+    labels, and for records without one their files: a stratum with two different prompts or more stands on both sides
+    if the test side has room for every such one, and a stratum with one prompt stays in training. Both sides get at
+    least one record; the test side misses its size where prompts that stay together do not fit.
 
     Args:
         records: The records to divide.
@@ -80,9 +80,9 @@ def split(
 
 
 def sample(records: Sequence[Record], size: int, seed: int = 0) -> tuple[Record, ...]:
-    """Choose records, in file order; where every record has a label, with the same mix of labels.
+    """Choose records, in their order, with the same mix of labels, and of files among records without a label.
 
-    Every label is there if there is room for all.
+    Every label and such file is there if there is room for all.
 
     Raises:
         SplitError: `size` is not between 1 and the number of records.
@@ -90,15 +90,14 @@ def sample(records: Sequence[Record], size: int, seed: int = 0) -> tuple[Record,
     if not 1 <= size <= len(records):
         raise SplitError(f"cannot sample {size} of {len(records)} records; ask for 1 to {len(records)}.")
     order = sorted(range(len(records)), key=lambda position: _rank(seed, row_key(records[position])))
-    labels = _labels(records)
-    members = _collect(order, lambda position: labels[position])
-    quotas = _quotas({label: len(positions) for label, positions in members.items()}, size)
-    chosen = {position for label, positions in members.items() for position in positions[: quotas[label]]}
+    members = _collect(order, lambda position: _stratum(records[position]))
+    quotas = _quotas({stratum: len(positions) for stratum, positions in members.items()}, size)
+    chosen = {position for stratum, positions in members.items() for position in positions[: quotas[stratum]]}
     return tuple(records[position] for position in sorted(chosen))
 
 
 def nested_sample(records: Sequence[Record], fraction: float, seed: int = 0) -> tuple[Record, ...]:
-    """Choose a share of the records, in file order; with one seed, a smaller share is part of every larger one.
+    """Choose a share of the records, in their order; with one seed, a smaller share is part of every larger one.
 
     Unlike `sample` it does not keep the mix of labels exactly: quotas would take records away as the share grows.
 
@@ -116,19 +115,18 @@ def leakage(train: Sequence[Record], test: Sequence[Record]) -> tuple[Leak, ...]
     """Find the test records whose prompts stand in the training set, equal after normalisation or nearly equal.
 
     Returns:
-        At most one finding for each test record, in file order.
+        At most one finding for each test record, in their order.
     """
-    first_lines: dict[str, int] = {}
+    first: dict[str, Record] = {}
     for record in train:
-        first_lines.setdefault(prompt_key(record), record.line)
+        first.setdefault(prompt_key(record), record)
     leaks = []
     for record, match in zip(test, nearest(train, test), strict=True):
-        line = first_lines.get(prompt_key(record))
-        if line is not None:
-            leaks.append(Leak(test_line=record.line, train_line=line, similarity=1.0, exact=True))
+        equal = first.get(prompt_key(record))
+        if equal is not None:
+            leaks.append(Leak(test=record, train=equal, similarity=1.0, exact=True))
         elif match is not None:
-            line = train[match.position].line
-            leaks.append(Leak(test_line=record.line, train_line=line, similarity=match.similarity, exact=False))
+            leaks.append(Leak(test=record, train=train[match.position], similarity=match.similarity, exact=False))
     return tuple(leaks)
 
 
@@ -145,19 +143,19 @@ def _target(num_records: int, test_fraction: float, test_size: int | None) -> in
 
 
 def _choose(prompts: Sequence[_Prompt], target: int) -> frozenset[int]:
-    """Choose whole prompts for the test side: each label's share first, then whatever still fits."""
-    by_label = _collect(prompts, lambda prompt: prompt.label)
-    sizes = {label: sum(map(len, members)) for label, members in by_label.items() if len(members) > 1}
+    """Choose whole prompts for the test side: each stratum's share first, then whatever still fits."""
+    by_stratum = _collect(prompts, lambda prompt: prompt.stratum)
+    sizes = {stratum: sum(map(len, members)) for stratum, members in by_stratum.items() if len(members) > 1}
     quotas = _quotas(sizes, min(target, sum(sizes.values())))
-    chosen = {prompt for label, quota in quotas.items() for prompt in _fill(by_label[label], quota)}
+    chosen = {prompt for stratum, quota in quotas.items() for prompt in _fill(by_stratum[stratum], quota)}
     room = target - sum(map(len, chosen))
-    for label in sizes:
-        left = [prompt for prompt in by_label[label] if prompt not in chosen]
+    for stratum in sizes:
+        left = [prompt for prompt in by_stratum[stratum] if prompt not in chosen]
         for prompt in left[:-1]:  # one stays in training
             if len(prompt) <= room:
                 chosen.add(prompt)
                 room -= len(prompt)
-    if not chosen:  # every label has a single prompt
+    if not chosen:  # every stratum has a single prompt
         chosen = set(_fill(sorted(prompts, key=len), target))
     return frozenset(position for prompt in chosen for position in prompt.positions)
 
@@ -174,37 +172,36 @@ def _fill(prompts: Sequence[_Prompt], quota: int) -> list[_Prompt]:
 
 
 def _quotas(sizes: Mapping[str, int], total: int) -> dict[str, int]:
-    """Share `total` among labels by their sizes (largest remainders), one for each label first where that is possible.
+    """Share `total` among strata by their sizes (largest remainders), one for each first where that is possible.
 
     Returns:
-        For each label at most its size; together exactly `total`, which is at most the sum of the sizes.
+        For each stratum at most its size; together exactly `total`, which is at most the sum of the sizes.
     """
     if not sizes:
         return {}
     floor = 1 if total >= len(sizes) else 0
     share = (total - floor * len(sizes)) / max(sum(sizes.values()) - floor * len(sizes), 1)
-    ideal = {label: floor + (size - floor) * share for label, size in sizes.items()}
-    quotas = {label: int(value) for label, value in ideal.items()}
-    by_remainder = sorted(sizes, key=lambda label: (quotas[label] - ideal[label], label))
+    ideal = {stratum: floor + (size - floor) * share for stratum, size in sizes.items()}
+    quotas = {stratum: int(value) for stratum, value in ideal.items()}
+    by_remainder = sorted(sizes, key=lambda stratum: (quotas[stratum] - ideal[stratum], stratum))
     missing = total - sum(quotas.values())
-    for label in [label for label in by_remainder if quotas[label] < sizes[label]][:missing]:
-        quotas[label] += 1
+    for stratum in [stratum for stratum in by_remainder if quotas[stratum] < sizes[stratum]][:missing]:
+        quotas[stratum] += 1
     return quotas
 
 
 def _prompts(records: Sequence[Record], seed: int) -> list[_Prompt]:
-    labels = _labels(records)
     keys = [prompt_key(record) for record in records]
     positions = _collect(range(len(records)), lambda position: keys[position])
     return [
-        _Prompt(tuple(positions[key]), min(labels[position] for position in positions[key]))
+        _Prompt(tuple(positions[key]), min(_stratum(records[position]) for position in positions[key]))
         for key in sorted(positions, key=lambda key: _rank(seed, key))
     ]
 
 
-def _labels(records: Sequence[Record]) -> list[str]:
-    labels = [record.label for record in records if record.label is not None]
-    return labels if len(labels) == len(records) else [""] * len(records)
+def _stratum(record: Record) -> str:
+    # A file may be named as a label is.
+    return f"\0{record.file}" if record.label is None else record.label
 
 
 def _collect(items: Sequence[Item], key: Callable[[Item], str]) -> dict[str, list[Item]]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
+from corpus.records import Record
+
 NUM_BINS = 20
 
 
@@ -25,7 +27,10 @@ class Tokens(Protocol):
 class RowTokens:
     """The counts of one row, or of one window of a text that is learnt in windows."""
 
+    file: str
     line: int
+    weight: float = 1.0
+    """How often an epoch draws it."""
     length: int
     """Tokens before truncation."""
     labelled: int
@@ -50,14 +55,14 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenStatistics:
-    """Token counts over all usable rows; lengths are those before truncation."""
+    """Token counts over all usable rows, each once; lengths are those before truncation."""
 
     total: int
     labelled: int
     kept_total: int
-    """Tokens left after cutting every row at the limit: one epoch."""
+    """Tokens left after cutting every row at the limit: one epoch, where no file has a weight."""
     kept_labelled: int
-    """Labelled tokens left after cutting: what one epoch learns."""
+    """Labelled tokens left after cutting."""
     min: int
     median: float
     p90: int
@@ -70,29 +75,30 @@ class TokenStatistics:
     """Rows longer than the limit."""
 
 
-def count_tokens(record_line: int, tokens: Tokens, max_length: int | None, *, windows: bool) -> list[RowTokens]:
+def count_tokens(record: Record, tokens: Tokens, max_length: int | None) -> list[RowTokens]:
     """Count one record's tokens.
 
     Args:
-        record_line: Its line.
+        record: A text is learnt in windows of `max_length`, a chat is cut off there.
         tokens: Prompt and completion.
-        max_length: Rows are cut after so many tokens; None cuts nothing.
-        windows: Learn the record in windows of `max_length` rather than cutting it off, as texts are.
+        max_length: In tokens; None cuts nothing.
     """
     flags = tokens.labelled
     size = len(tokens.input_ids)
-    if not windows or max_length is None or size <= max_length:
-        return [_row(record_line, flags, size, max_length)]
+    if record.kind == "chat" or max_length is None or size <= max_length:
+        return [_row(record, flags, size, max_length)]
     return [
-        _row(record_line, flags[at : at + max_length], min(max_length, size - at), max_length)
+        _row(record, flags[at : at + max_length], min(max_length, size - at), max_length)
         for at in range(0, size, max_length)
     ]
 
 
-def _row(line: int, flags: Sequence[bool], length: int, max_length: int | None) -> RowTokens:
+def _row(record: Record, flags: Sequence[bool], length: int, max_length: int | None) -> RowTokens:
     kept = length if max_length is None else min(length, max_length)
     return RowTokens(
-        line=line,
+        file=record.file,
+        line=record.line,
+        weight=record.weight,
         length=length,
         labelled=sum(flags[1:]),
         kept=kept,

@@ -1,4 +1,4 @@
-"""Which records of a file can be trained on, and why the others cannot."""
+"""Which records of a dataset can be trained on, and why the others cannot."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ class CheckOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sorted:
-    """The records of a file, divided."""
+    """The records of a dataset, divided."""
 
     usable: tuple[Record, ...]
     tokens: tuple[RowTokens, ...]
     """Of the usable records; empty without a tokeniser. A text has one for each window."""
     unusable: tuple[BadRow, ...]
-    """Every row left out, in file order."""
+    """Every row left out, file after file, each in file order."""
     findings: tuple[Finding, ...]
 
 
@@ -43,15 +43,17 @@ def sort_out(dataset: Dataset, tokenise: Tokenise | None, options: CheckOptions)
     reasons = {"bad_rows": list(dataset.bad), "control_tokens": marked, "unrenderable": [], "no_label": []}
     usable: list[Record] = []
     tokens: list[RowTokens] = []
-    skipped = {row.line for row in marked}
+    skipped = {(row.file, row.line) for row in marked}
     for record in dataset.records:
-        if record.line in skipped:
+        if (record.file, record.line) in skipped:
             continue
         rows = _counted(record, tokenise, options.max_length, reasons)
         if rows is not None:
             usable.append(record)
             tokens += rows
-    unusable = sorted((row for rows in reasons.values() for row in rows), key=lambda row: row.line)
+    place = {file.path: number for number, file in enumerate(dataset.files)}
+    every = (row for rows in reasons.values() for row in rows)
+    unusable = sorted(every, key=lambda row: (place[row.file], row.line))
     return Sorted(
         usable=tuple(usable),
         tokens=tuple(tokens),
@@ -67,7 +69,7 @@ def _counted(
     if tokenise is None:
         return []
     try:
-        counted = count_tokens(record.line, tokenise(record), max_length, windows=record.kind == "text")
+        counted = count_tokens(record, tokenise(record), max_length)
     except ValueError as error:
         reasons["unrenderable"].append(BadRow(file=record.file, line=record.line, reason=str(error)))
         return None
@@ -119,7 +121,7 @@ def _findings(
                 code,
                 f"{message}; they are left out" if options.skip_bad else message,
                 samples=[Sample(file=row.file, line=row.line, detail=shortened(row.reason, 240)) for row in rows],
-                lines=[row.line for row in rows],
+                rows=rows,
                 fix=fix if options.skip_bad else f"{fix}, or leave them out with --skip-bad",
                 severity=severity,
             )

@@ -10,6 +10,7 @@ import typer
 from fastapi import FastAPI
 
 from service.api.app import create_app
+from service.api.error_codes import ERROR_CODES
 from service.cli.main import app as command_line
 from service.settings import Settings
 from training.config import TrainingConfig
@@ -23,6 +24,7 @@ def pages() -> dict[str, str]:
     return {
         "settings.md": _NOTE + "\n".join(_settings()) + "\n",
         "commands.md": _NOTE + "\n".join(_commands()) + "\n",
+        "errors.md": _NOTE + "\n".join(_errors()) + "\n",
         "routes.md": _NOTE + "\n".join(_routes(create_app(Settings()))) + "\n",
     }
 
@@ -76,6 +78,16 @@ def _routes(app: FastAPI) -> Iterator[str]:
     for path, operations in app.openapi()["paths"].items():
         for method, operation in operations.items():
             yield f"| {method.upper()} | `{path}` | {_cell(operation.get('description'))} |"
+
+
+def _errors() -> Iterator[str]:
+    yield "# Error codes\n"
+    yield "`error.code` of every error, and of a job that has failed. The status and the message are in the answer.\n"
+    for part, codes in ERROR_CODES.items():
+        yield f"## {part}\n\n| code | meaning |\n| --- | --- |"
+        for code, meaning in codes.items():
+            yield f"| `{code}` | {_cell(meaning)} |"
+        yield ""
 
 
 def _default(value: object) -> str:

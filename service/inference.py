@@ -20,6 +20,7 @@ from service.engine.errors import InvalidAdaptersError
 from service.engine.metrics import EngineMetrics
 from service.engine.request import EngineConfig, GenerationRequest, SamplingParams
 from service.engine.residency.loading import dora_refusal
+from service.known_versions import KnownVersions
 from service.settings import Settings
 from service.target import ModelChoice, Target, WeightedAdapter, WeightedVersion, summed
 from service.token_texts import TokenTexts
@@ -37,6 +38,7 @@ class Inference:
     def __init__(self, base: LoadedBase, registry: Registry, settings: Settings) -> None:
         self.base = base
         self.registry = registry
+        self._versions = KnownVersions(registry)
         self.model_name = settings.served_model_name or base.name
         # Taken before the engine wraps the layers.
         self.facts = BaseFacts(name=base.name, digest=base.digest, linear_shapes=module_shapes(base.model))
@@ -109,7 +111,7 @@ class Inference:
             )
         if reference == self.model_name:
             raise InvalidAdaptersError(f"{reference!r} is the base: it has no change of itself to weigh")
-        version = self.registry.resolve(tenant, reference)
+        version = self._versions.resolve(tenant, reference)
         if version.base_digest not in (self.base.digest, ASSUMED):
             raise BaseMismatchError(
                 expected=(self.base.digest, self.base.name), found=(version.base_digest, version.base_name)

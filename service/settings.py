@@ -4,8 +4,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from storage.objects.opening import is_remote
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
@@ -24,7 +26,13 @@ class Settings(BaseSettings):
     served_model_name: str | None = Field(default=None, min_length=1, max_length=255)
     """The base's public id; default its catalogue name, hub id or the folder's name."""
     database_url: str | None = None
-    """SQLAlchemy URL of the registry; default a SQLite file in `$LORAD_HOME`."""
+    """SQLAlchemy URL of the registry; default a SQLite file in `$LORAD_HOME`.
+    `postgresql+pg8000://user:password@host/name` where several machines share it."""
+    storage_url: str | None = Field(default=None, min_length=1)
+    """Where uploaded files, checkpoints and adapter versions lie; default `$LORAD_HOME`. A folder, or a URL such as
+    `s3://bucket/prefix` that several machines share; then adapters are cached in `$LORAD_HOME/cache/adapters`."""
+    adapter_cache_bytes: int = Field(default=20 << 30, ge=1 << 20)
+    """Of that cache; adapters used least recently leave it."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: CUDA where there is one."""
@@ -82,6 +90,39 @@ class Settings(BaseSettings):
     """Of a JSON request."""
     max_upload_bytes: int = Field(default=2 << 30, ge=1024)
     """Of an adapter archive."""
+    max_file_bytes: int = Field(default=512 << 20, ge=1024)
+    """Of a file to train on."""
+    max_files: int = Field(default=1000, ge=1)
+    """Files that a tenant may keep."""
+    max_jobs: int = Field(default=100, ge=1)
+    """Jobs of a tenant that may wait or run."""
+    workers: int = Field(default=1, ge=0, le=64)
+    """Finetuning jobs that the server's own worker runs at once; 0 leaves them to `lorad worker` elsewhere."""
+    max_running_jobs: int = Field(default=1000, ge=1)
+    """Jobs of one tenant that run at once, on all workers together."""
+    lease_seconds: float = Field(default=60, ge=1, le=3600)
+    """A worker that the database has not heard of for so long has lost its jobs to others."""
+    job_threads: int | None = Field(default=None, ge=1, le=1024)
+    """CPU threads of a job's trainer; default all, behind the server's by `job_niceness`."""
+    job_niceness: int = Field(default=10, ge=0, le=19)
+    """How far trainers stand back behind the server on the CPU."""
+    min_free_memory_bytes: int = Field(default=0, ge=0)
+    """When less memory is free, jobs write a checkpoint and wait, so that serving has it; 0: never."""
+    job_retry_seconds: float = Field(default=60, ge=0, le=86_400)
+    """Before a job that had to leave the memory to serving is tried again."""
+    webhook_url: str | None = Field(default=None, pattern=r"^https?://")
+    """Told when a job has succeeded, failed or been cancelled."""
+    webhook_secret: SecretStr | None = None
+    """`whsec_…`: what the webhook's messages are signed with."""
+    keep_versions: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Newest versions of an adapter that are kept after a publication, beside those that an alias, a pin or a running
+    answer needs. Default all; an adapter may have a number of its own."""
+    signing_key: SecretStr | None = None
+    """Private key that exported archives are signed with, as `lorad keys generate` writes it."""
+    signing_key_file: Path | None = None
+    """A file that holds `signing_key`, for secrets that are mounted."""
+    trusted_keys: str = ""
+    """`name=ed25519:…,…`: whose archives are imported."""
     shutdown_timeout: float = Field(default=30, ge=0)
     """Seconds that running requests get to end after SIGTERM."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -117,9 +158,36 @@ class Settings(BaseSettings):
         return self.base_home or self.home / "bases"
 
     @cached_property
+    def storage(self) -> Path:
+        """The folder that `storage_url` names, where it names one."""
+        return Path(self.storage_url).expanduser().absolute() if self.storage_url else self.home
+
+    @cached_property
+    def objects(self) -> str:
+        """Folder or URL of the object store."""
+        if self.storage_url and is_remote(self.storage_url):
+            return self.storage_url
+        return str(self.storage / "objects")
+
+    @cached_property
     def adapters(self) -> Path:
-        """Where adapter versions live."""
-        return self.home / "adapters"
+        """Where this machine has adapter versions: all of them, or those it has used where storage is remote."""
+        return self.home / "cache" / "adapters" if is_remote(self.objects) else self.storage / "adapters"
+
+    @cached_property
+    def file_cache(self) -> Path:
+        """Where this machine keeps copies of stored files; may be removed while nothing runs."""
+        return self.home / "cache" / "files"
+
+    @cached_property
+    def job_workspaces(self) -> Path:
+        """Where trainers of this machine's workers write; may be removed while nothing runs."""
+        return self.home / "cache" / "jobs"
+
+    @cached_property
+    def token_cache(self) -> Path:
+        """Where training rows are kept as tokens; may be removed at any time."""
+        return self.home / "cache" / "tokens"
 
     @cached_property
     def mlflow_uri(self) -> str:

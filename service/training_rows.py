@@ -3,8 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from corpus.dataset import Dataset
-from corpus.dataset import load as load_dataset
+from pydantic import JsonValue
+
+from corpus.dataset import Dataset, load, load_files
 from corpus.records import Record
 from corpus.split import nested_sample, sample, split
 from service.training_spec import TrainingSpec
@@ -17,8 +18,9 @@ class Rows:
 
     train: tuple[Record, ...]
     valid: tuple[Record, ...]
-    train_file: Dataset
-    valid_file: Dataset | None
+    train_set: Dataset
+    """All rows of the training files, those held out or not taken included."""
+    valid_set: Dataset | None
 
 
 def read_rows(spec: TrainingSpec) -> Rows:
@@ -29,21 +31,31 @@ def read_rows(spec: TrainingSpec) -> Rows:
     Raises:
         CorpusError: a file cannot be read, or has too few rows.
     """
-    train_file = load_dataset(spec.data, spec.columns, skip_bad=True)
-    train: tuple[Record, ...] = train_file.records
+    train_set = load_files(spec.data, spec.columns, skip_bad=True)
+    train: tuple[Record, ...] = train_set.records
     valid: tuple[Record, ...] = ()
-    valid_file: Dataset | None = None
+    valid_set: Dataset | None = None
     if spec.max_rows is not None and spec.max_rows < len(train):
         train = tuple(sample(train, spec.max_rows, spec.config.seed))
     if spec.validation is not None:
-        valid_file = load_dataset(spec.validation, spec.columns, skip_bad=True)
-        valid = valid_file.records
+        valid_set = load(spec.validation, spec.columns, skip_bad=True)
+        valid = valid_set.records
     elif spec.validation_fraction is not None:
         sides = split(train, test_fraction=spec.validation_fraction, seed=spec.config.seed)
         train, valid = sides.train, sides.test
     if spec.data_fraction is not None:
         train = nested_sample(train, spec.data_fraction, spec.config.seed)
-    return Rows(train, valid, train_file, valid_file)
+    return Rows(train, valid, train_set, valid_set)
+
+
+def lineage_of(dataset: Dataset) -> dict[str, JsonValue]:
+    """What a version tells of the files it was trained on."""
+    return {
+        "data": [
+            {"path": file.path, "digest": f"sha256:{file.digest}", "weight": file.weight} for file in dataset.files
+        ],
+        "data_digest": f"sha256:{dataset.digest}",
+    }
 
 
 def bits_per_byte(loss: float | None, prepared: Prepared | None, records: tuple[Record, ...]) -> float | None:

@@ -6,17 +6,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from adapters.base_facts import BaseFacts
 from adapters.config import LoraConfig
 from adapters.files import ADAPTER_FILES
 from adapters.publication import Submission
 from adapters.validation import validate
-from adapters.version import Version
+from adapters.version import Change, Version
 from base.loader import LoadedBase, LoadOptions, load
 from base.shapes import module_shapes
 from base.source import locate
 from corpus.records import Record
+from service.actor import local_actor
+from service.preflight.decision import Decision, keep_choices
 from service.preflight.gate import pass_gate
+from service.preflight.timing import expected_time
 from service.publication import check_bounds, publish_bounded
 from service.registry import open_registry
 from service.settings import Settings
@@ -24,14 +29,15 @@ from service.trackers.jsonl import METRICS
 from service.trackers.opening import open_trackers
 from service.trackers.tracked_run import TrackedRun
 from service.trackers.tracker import Outcome
-from service.training_rows import Rows, bits_per_byte, read_rows
-from service.training_spec import TrainingSpec
+from service.training_rows import Rows, bits_per_byte, lineage_of, read_rows
+from service.training_spec import DecidedSpec, TrainingSpec, decided
 from service.warm_start import WarmStart, find_start, taken_over
 from training.artifacts.output import Finished, write_output
 from training.errors import ConfigError, Stopped
 from training.events import Event, Listener
 from training.layers.lora import LoraLinear, targeted
 from training.loop import Trainer
+from training.rows.cache import TokenCache
 from training.rows.examples import Encoder, Prepared, prepare, refuse
 from training.rows.pairs import prepare_pairs
 from training.run import TrainingData, TrainingResult
@@ -84,7 +90,8 @@ def run_training(
     source = locate(spec.base_model, settings.bases, report)
     if spec.name is not None:
         check_bounds(spec.name, spec.config.published_rank, source.name, settings)
-    rows, encoder = pass_gate(spec, source, rows, listen, report)
+    rows, encoder, decision = pass_gate(spec, source, rows, listen, report, TokenCache(settings.token_cache))
+    run = decided(spec, decision.config)
     report(f"loading {source.name}")
     options = LoadOptions(device=spec.device, dtype=spec.dtype, quantization=spec.quantization)
     base = load(source, options)
@@ -93,7 +100,7 @@ def run_training(
     if start is not None:
         validate(start.folder, facts)
     targeted(facts.linear_shapes, spec.config.target_modules)
-    tracked = TrackedRun(trackers, spec.name or spec.output.name, spec.output, _told(spec), listen)
+    tracked = TrackedRun(trackers, spec.name or spec.output.name, spec.output, _told(run), listen)
 
     def hear(event: Event) -> None:
         listen(event)
@@ -102,7 +109,7 @@ def run_training(
     outcome: Outcome = "failed"
     summary: dict[str, float] = {}
     try:
-        event = _train(spec, base, rows, encoder, start, hear, should_stop)
+        event = _train(run, decision, base, rows, encoder, start, hear, should_stop)
         outcome, summary = "finished", _figures(event)
     except Stopped:
         outcome = "stopped"
@@ -110,7 +117,8 @@ def run_training(
     finally:
         tracked.end(outcome, summary)
     if spec.name is not None:
-        version = _publish(spec, settings, facts, event, rows, start)
+        lineage = lineage_of(rows.train_set) | decision.lineage | ({} if start is None else start.lineage)
+        version = _publish(spec, settings, facts, event, lineage)
         event = replace(event, version=str(version.reference), digest=version.digest)
     listen(event)
     return event
@@ -136,7 +144,8 @@ def _refuse_occupied(spec: TrainingSpec) -> None:
 
 
 def _train(
-    spec: TrainingSpec,
+    spec: DecidedSpec,
+    decision: Decision,
     base: LoadedBase,
     rows: Rows,
     encoder: Encoder,
@@ -149,17 +158,21 @@ def _train(
     data = TrainingData(
         train=_prepared(rows.train, encoder, max_length, spec),
         valid=_prepared(rows.valid, encoder, max_length, spec) if rows.valid else None,
-        digest=f"sha256:{rows.train_file.digest}",
+        digest=f"sha256:{rows.train_set.digest}",
         initial_digest=None if start is None else start.digest,
-        valid_digest=None if rows.valid_file is None else f"sha256:{rows.valid_file.digest}",
+        valid_digest=None if rows.valid_set is None else f"sha256:{rows.valid_set.digest}",
     )
     if spec.overwrite:
         _clear(spec.output)
+    keep_choices(spec.output, decision.taken)
 
     def finish(layers: dict[str, LoraLinear], adapter: LoraConfig, result: TrainingResult) -> None:
         told = Finished(base=base, renderer=encoder.renderer, config=spec.config, data=data, result=result)
         write_output(spec.output, layers, adapter, told)
 
+    expected = expected_time(base, spec.config, data, spec.output)
+    if expected is not None:
+        listen(expected)
     trainer = Trainer(
         base,
         spec.config,
@@ -186,15 +199,18 @@ def _clear(output: Path) -> None:
 
 
 def _publish(
-    spec: TrainingSpec, settings: Settings, facts: BaseFacts, result: ResultEvent, rows: Rows, start: WarmStart | None
+    spec: TrainingSpec, settings: Settings, facts: BaseFacts, result: ResultEvent, lineage: dict[str, JsonValue]
 ) -> Version:
     assert spec.name is not None
-    lineage: dict[str, Any] = {"data": str(spec.data), "data_digest": f"sha256:{rows.train_file.digest}"}
-    if start is not None:
-        lineage |= start.lineage
     metrics = {"seconds": result.seconds, "tokens_per_second": result.tokens_per_second}
     submission = Submission(
-        tenant=spec.tenant, name=spec.name, folder=spec.output, source="train", metrics=metrics, lineage=lineage
+        tenant=spec.tenant,
+        name=spec.name,
+        folder=spec.output,
+        source="train",
+        metrics=metrics,
+        lineage=lineage,
+        change=Change(actor=local_actor()),
     )
     return publish_bounded(open_registry(settings), submission, facts, settings)
 

@@ -1,15 +1,16 @@
 """One training run as data: what `lorad train` builds from its flags, and what `--spec` reads. No tensors."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from corpus.columns import ColumnMapping
+from corpus.sources import Source
 from service.settings import DEFAULT_MODEL
 from service.trackers.opening import TrackerName
-from training.config import TrainingConfig
+from training.config import AskedConfig, TrainingConfig
 
 
 class TrainingSpec(BaseModel):
@@ -17,13 +18,15 @@ class TrainingSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: Path
+    data: tuple[Source, ...] = Field(min_length=1)
+    """Files to learn from, each as a path or as `{path, weight}`; one alone need not be a list."""
     validation: Path | None = None
     """Rows kept out of training, to measure by."""
     validation_fraction: float | None = Field(default=None, gt=0, lt=1)
-    """Without `validation`: keep so much of `data` out, by a seeded split that no repeated prompt crosses."""
+    """Without `validation`: keep so much of `data` out, of each file its share, by a seeded split that no repeated
+    prompt crosses."""
     max_rows: int | None = Field(default=None, ge=2)
-    """Train on a seeded sample of so many rows, stratified where there are labels."""
+    """Train on a seeded sample of so many rows of all files together, stratified by label or else by file."""
     data_fraction: float | None = Field(default=None, gt=0, le=1)
     """Learn only this seeded share of the training rows; a smaller share is part of every larger one."""
     columns: ColumnMapping = ColumnMapping()
@@ -51,7 +54,13 @@ class TrainingSpec(BaseModel):
     """Go on from the newest checkpoint in `output`; start anew when there is none."""
     overwrite: bool = False
     """Throw away an earlier run in `output`."""
-    config: TrainingConfig = TrainingConfig()
+    config: AskedConfig = AskedConfig()
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _as_sources(cls, value: Any) -> Any:
+        several = value if isinstance(value, list | tuple) else [value]
+        return [{"path": each} if isinstance(each, str | Path) else each for each in several]
 
     @model_validator(mode="after")
     def _check_choices(self) -> "TrainingSpec":
@@ -60,3 +69,14 @@ class TrainingSpec(BaseModel):
         if self.resume and self.overwrite:
             raise PydanticCustomError("choice", "give either resume or overwrite")
         return self
+
+
+class DecidedSpec(TrainingSpec):
+    """A run whose settings are all numbers: what was left open has been chosen."""
+
+    config: TrainingConfig = TrainingConfig()
+
+
+def decided(spec: TrainingSpec, config: TrainingConfig) -> DecidedSpec:
+    """`spec` with `config` in place of what was asked for."""
+    return DecidedSpec(**{**dict(spec), "config": config})

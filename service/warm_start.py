@@ -13,7 +13,7 @@ from adapters.files import MAX_WEIGHTS_BYTES as MAX_BYTES
 from service.registry import open_registry
 from service.settings import Settings
 from service.training_spec import TrainingSpec
-from training.config import TrainingConfig
+from training.config import AskedConfig
 from training.errors import ConfigError
 
 _TAKEN_OVER = ("rank", "alpha", "target_modules", "rslora", "dora")
@@ -60,7 +60,7 @@ def find_start(spec: TrainingSpec, settings: Settings) -> WarmStart | None:
     )
 
 
-def taken_over(config: TrainingConfig, start: WarmStart) -> TrainingConfig:
+def taken_over(config: AskedConfig, start: WarmStart) -> AskedConfig:
     """`config` with the adapter's own rank, alpha, targets and kind.
 
     Raises:
@@ -83,7 +83,7 @@ def taken_over(config: TrainingConfig, start: WarmStart) -> TrainingConfig:
                 "leave it out: the adapter's own is taken over"
             )
     try:
-        return TrainingConfig.model_validate({**config.model_dump(), **own})
+        return AskedConfig.model_validate({**config.model_dump(), **own})
     except ValidationError as error:
         item = error.errors(include_url=False)[0]
         where = ".".join(map(str, item["loc"]))

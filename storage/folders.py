@@ -67,12 +67,7 @@ class FolderStore:
         """
         target = self._place(key)
         self.seal(staged)
-        target.parent.mkdir(exist_ok=True)
-        if not target.exists():
-            self._rename(staged, target)
-        # Also when the folder was there already: whoever renamed it may have died before these two.
-        flush(target.parent)
-        flush(self._root)
+        self._let_appear(staged, target)
         return target
 
     def path(self, key: str) -> Path:
@@ -90,6 +85,9 @@ class FolderStore:
     def place(self, key: str) -> Path:
         """Where a folder of this key is, or would be."""
         return self._place(key)
+
+    def bring(self, key: str) -> None:
+        """Let a folder be at its `place` on this machine's disk, where those published here are already."""
 
     def exists(self, key: str) -> bool:
         """Whether a folder is published under the key."""
@@ -146,6 +144,14 @@ class FolderStore:
         if not _KEY.fullmatch(key):
             raise InvalidKeyError(key)
         return self._root / key[:2] / key
+
+    def _let_appear(self, staged: Path, target: Path) -> None:
+        target.parent.mkdir(exist_ok=True)
+        if not target.exists():
+            self._rename(staged, target)
+        # Also when the folder was there already: whoever renamed it may have died before these two.
+        flush(target.parent)
+        flush(self._root)
 
     def _rename(self, staged: Path, target: Path) -> None:
         try:

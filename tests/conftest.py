@@ -4,6 +4,8 @@ import os
 
 # Before transformers is imported anywhere: it reads this once. No test may reach a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A server under test starts no worker of its own unless a test asks for one.
+os.environ["LORAD_WORKERS"] = "0"
 # Before torch is: its threads spin while they wait, which on shared cores makes tiny models ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -16,6 +18,8 @@ import pytest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+pytest_plugins = ["tests.servers.postgresql", "tests.servers.s3"]
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -1,14 +1,33 @@
 """What a training run is told. Imports no tensors: the command line and HTTP validate with it."""
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 
-class TrainingConfig(BaseModel):
-    """One LoRA run. Unknown keys are refused; the defaults train a usable adapter on a few hundred rows."""
+def _auto_or(number: str) -> WrapValidator:
+    def check(value: Any, inner: Callable[[Any], Any]) -> Any:
+        try:
+            return inner(value)
+        except ValidationError:
+            # A union would tell of each of its members.
+            raise PydanticCustomError("auto_or_number", f"Input should be auto, or {number}") from None
+
+    return WrapValidator(check)
+
+
+_Rate = Annotated[float, Field(gt=0, le=1)]
+_Size = Annotated[int, Field(ge=1, le=4096)]
+
+
+class AskedConfig(BaseModel):
+    """What one LoRA run is asked for: the numbers of a `TrainingConfig`, some of which may be left to lorad.
+
+    Unknown keys are refused; the defaults train a usable adapter on a few hundred rows.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -23,13 +42,16 @@ class TrainingConfig(BaseModel):
     """Passes over the training rows; a fraction ends within one."""
     max_steps: int | None = Field(default=None, ge=1)
     """Ends after so many optimizer steps, if `epochs` has not ended before."""
-    batch_size: int = Field(default=8, ge=1, le=4096)
-    """Rows of one forward and backward pass when padded; an optimizer step takes this times `gradient_accumulation`."""
+    batch_size: Annotated[_Size | Literal["auto"], _auto_or("a whole number from 1 to 4096")] = 8
+    """Rows of one forward and backward pass when padded; an optimizer step takes this times `gradient_accumulation`.
+    `auto`: by the rows there are and the memory that is free."""
     gradient_accumulation: int = Field(default=1, ge=1, le=4096)
     """Passes of one optimizer step; the loss is weighted by labelled tokens over all of them."""
     layout: Literal["packed", "padded"] = "packed"
     """How a step's rows lie in memory: end to end in as few packs as they fit, each row blind to the others, or side by
     side with padding, those of like length together. The loss is the same."""
+    length_buckets: bool = False
+    """Padded: steps take rows of like length, so that there is little padding; they are less mixed for it."""
     pack_tokens: int = Field(default=2048, ge=8, le=1_048_576)
     """Most tokens of one pass when packed, a longer row excepted: memory depends on it, the result does not."""
     activation_checkpointing: bool = False
@@ -54,8 +76,8 @@ class TrainingConfig(BaseModel):
 
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
     """The last two keep AdamW's moments in 8 bits, in pages that may move to host memory; on CUDA only."""
-    learning_rate: float = Field(default=5e-4, gt=0, le=1)
-    """At its peak, after the warm-up."""
+    learning_rate: Annotated[_Rate | Literal["auto"], _auto_or("a number above 0, at most 1")] = 5e-4
+    """At its peak, after the warm-up. `auto`: by the base's family and size."""
     lora_plus_ratio: float | None = Field(default=None, ge=1, le=1024)
     """LoRA+ (arXiv:2402.12354): B's learning rate over A's, 16 for one."""
     warmup_ratio: float = Field(default=0.05, ge=0, le=1)
@@ -87,8 +109,26 @@ class TrainingConfig(BaseModel):
         """With `published_rank`, the same scaling."""
         return self.scaling * (math.sqrt(self.published_rank) if self.rslora else self.published_rank)
 
+    @property
+    def open_settings(self) -> tuple[str, ...]:
+        """The settings left to lorad."""
+        return tuple(name for name in ("learning_rate", "batch_size") if getattr(self, name) == "auto")
+
     @model_validator(mode="after")
-    def _check_init(self) -> "TrainingConfig":
+    def _check_buckets(self) -> "AskedConfig":
+        if self.length_buckets and self.layout == "packed":
+            raise PydanticCustomError("layout", "length-buckets spare padding, which layout packed has none of")
+        return self
+
+    @model_validator(mode="after")
+    def _check_init(self) -> "AskedConfig":
         if self.init != "default" and self.dropout:
             raise PydanticCustomError("init", "init pissa and olora take no dropout: it would drop the base's own part")
         return self
+
+
+class TrainingConfig(AskedConfig):
+    """One LoRA run with every setting decided: what training computes with."""
+
+    batch_size: _Size = 8
+    learning_rate: _Rate = 5e-4

@@ -68,7 +68,8 @@ class Trainer:
         self._initial = initial
         self._objective = objective or create_objective(config)
         self._schedule = Schedule(
-            num_rows=len(data.train.examples),
+            parts=data.train.parts,
+            lengths=data.train.lengths if config.length_buckets else None,
             batch_size=config.batch_size,
             accumulation=config.gradient_accumulation,
             epochs=config.epochs,
@@ -192,7 +193,7 @@ class Trainer:
     def _refuse_divergence(self, outcome: Outcome, batches: Sequence[Batch]) -> None:
         if math.isfinite(outcome.total) and math.isfinite(outcome.grad_norm):
             return
-        rows = sorted(row + 1 for batch in batches for row in batch.rows)
+        rows = self._data.train.places(row for batch in batches for row in batch.rows)
         raise DivergedError(
             f"step {self._progress.step + 1}: loss {outcome.total} and gradient norm {outcome.grad_norm} on training "
             f"rows {rows}; "

@@ -20,7 +20,7 @@ class TrainingData:
     train: Prepared
     valid: Prepared | None = None
     digest: str
-    """`sha256:…` of the training file as it was read."""
+    """`sha256:…` of the training files and their weights as they were read."""
     valid_digest: str | None = None
     initial_digest: str | None = None
     """Of the adapter's weights that the run begins with, if any."""
@@ -72,8 +72,9 @@ def adapter_config(config: TrainingConfig, base_name: str, target_modules: tuple
 def fingerprint(base: LoadedBase, config: TrainingConfig, data: TrainingData) -> str:
     """A digest of everything that a run's path depends on: a checkpoint of another run must not be resumed."""
     total = hashlib.sha256()
+    parts = [[part.num_rows, part.weight] for part in data.train.parts]
     facts = [config.model_dump(mode="json"), base.digest, base.quantization, str(base.dtype), data.initial_digest]
-    total.update(json.dumps(facts, sort_keys=True).encode())
+    total.update(json.dumps([*facts, parts], sort_keys=True).encode())
     held_out = data.valid.examples if data.valid is not None else ()
     total.update(f"{len(data.train.examples)} {len(held_out)}".encode())
     rejected = (*data.train.rejected, *(data.valid.rejected if data.valid is not None else ()))

@@ -1,6 +1,7 @@
-"""lorad's part of the training benchmark, a process each: `training_worker.py {train,score,products} PLAN RESULT`.
+"""lorad's part of the training benchmarks, a process each: `training_worker.py WORK PLAN RESULT`.
 
-train: over given token rows. score: the held-out loss of anybody's adapter. products: a run's bare products.
+encode: records to token rows. train: over given token rows. score: the held-out loss of anybody's adapter. products: a
+run's bare products.
 """
 
 import json
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor
 
 from adapters.files import WEIGHTS
-from base.loader import LoadedBase, LoadOptions, load
-from base.rendering import Example
+from base.loader import LoadedBase, LoadOptions, load, load_tokenizer
+from base.rendering import Example, create_renderer
 from base.shapes import module_shapes
 from base.source import BaseSource
+from corpus import dataset
 from training.artifacts.weights import read_layers, write_layers
 from training.config import TrainingConfig
 from training.events import Event, StepEvent
@@ -27,8 +29,9 @@ from training.loop import Trainer
 from training.objectives.objective import mean_loss
 from training.objectives.supervised import Supervised
 from training.rows.batches import make_batch
-from training.rows.examples import Prepared
-from training.rows.order import passes
+from training.rows.examples import Encoder, Prepared, prepare
+from training.rows.order import Schedule, passes
+from training.rows.parts import Part
 from training.run import TrainingData, TrainingResult
 
 _REPEATS = 3
@@ -39,6 +42,24 @@ def main() -> None:
     plan = json.loads(Path(sys.argv[2]).read_text())
     torch.set_num_threads(plan["threads"])
     Path(sys.argv[3]).write_text(json.dumps(WORK[sys.argv[1]](plan)))
+
+
+def encode(plan: dict[str, Any]) -> dict[str, object]:
+    """Token rows of a file as `[ids, labelled]`, cut at `pack_tokens`, and the same in the order of lorad's steps."""
+    tokenizer = load_tokenizer(BaseSource("base", Path(plan["base"])))
+    records = dataset.load(Path(plan["records"])).records
+    examples = prepare(records, Encoder(tokenizer, create_renderer(tokenizer)), plan["pack_tokens"]).examples
+    schedule = Schedule(
+        parts=(Part(len(examples)),),
+        batch_size=plan["batch_size"],
+        accumulation=1,
+        epochs=1,
+        max_steps=None,
+        seed=plan["seed"],
+    )
+    rows = [[example.input_ids, example.labelled] for example in examples]
+    steps = range(schedule.total_steps)
+    return {"rows": rows, "in_order": [rows[row] for step in steps for row in schedule.step_rows(step)]}
 
 
 def train(plan: dict[str, Any]) -> dict[str, object]:
@@ -126,7 +147,12 @@ def _examples(path: str) -> tuple[Example, ...]:
     return tuple(Example(tuple(ids), tuple(labelled)) for ids, labelled in json.loads(Path(path).read_text()))
 
 
-WORK: dict[str, Callable[[dict[str, Any]], dict[str, object]]] = {"train": train, "score": score, "products": products}
+WORK: dict[str, Callable[[dict[str, Any]], dict[str, object]]] = {
+    "encode": encode,
+    "train": train,
+    "score": score,
+    "products": products,
+}
 
 
 if __name__ == "__main__":

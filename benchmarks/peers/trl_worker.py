@@ -47,9 +47,11 @@ def main() -> None:
         per_device_train_batch_size=1 if packing else plan["batch_size"],
         max_length=plan["pack_tokens"],
         packing=packing,
+        train_sampling_strategy="sequential" if plan["in_order"] else "random",
         num_train_epochs=1,
         learning_rate=plan["learning_rate"],
         lr_scheduler_type="cosine",
+        # Below 1 transformers takes it for a share of all steps; its first step of a warm-up has the rate zero.
         warmup_steps=plan["warmup_ratio"],
         weight_decay=0.0,
         max_grad_norm=1.0,

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -17,13 +18,32 @@ from adapters.registry import Registry
 from base.source import locate
 from service.api.body_limit import BodyLimit
 from service.api.error_handlers import LastResort, add_error_handlers
-from service.api.evaluations import Evaluations
+from service.api.event_streams import EventStreams
 from service.api.keys import Keys
 from service.api.lifecycle import Lifecycle
+from service.api.long_work import LongWork
+from service.api.openapi import ERRORS, add_examples
+from service.api.pins import load_pinned
 from service.api.request_id import RequestId
-from service.api.routes import adapters, chat, completions, evaluate, generate, loading, models, operations
+from service.api.routes import (
+    adapter_life,
+    adapters,
+    chat,
+    completions,
+    evaluate,
+    files,
+    fine_tuning,
+    generate,
+    loading,
+    models,
+    operations,
+)
 from service.api.state import ServerState
+from service.files.files import Files
+from service.files.opening import open_files
 from service.inference import Inference
+from service.jobs.jobs import Jobs
+from service.jobs.opening import open_jobs
 from service.registry import open_registry
 from service.settings import Settings
 
@@ -31,6 +51,12 @@ _log = logging.getLogger(__name__)
 
 MAX_EVALUATIONS = 4
 """At once; each takes a thread for its whole time."""
+MAX_PREFLIGHTS = 1
+"""At once: each reads whole files into memory and takes processor time that answers need."""
+MAX_EVENT_STREAMS = 256
+"""At once; each asks the database twice a second."""
+_FORM_BYTES = 1 << 16
+"""What a form may have beside its file."""
 _CLOSE_SECONDS = 10
 
 OpenInference = Callable[[Registry, Settings], Inference]
@@ -68,11 +94,29 @@ def create_app(
         lifespan=_lifespan(settings, Keys.parse(settings.api_keys), open_inference, lifecycle),
         redoc_url=None,
     )
-    for routes in (operations, generate, evaluate, chat, completions, models, adapters, loading):
-        app.include_router(routes.router)
+    for routes in (
+        operations,
+        generate,
+        evaluate,
+        chat,
+        completions,
+        models,
+        adapters,
+        adapter_life,
+        loading,
+        files,
+        fine_tuning,
+    ):
+        app.include_router(routes.router, responses=ERRORS)
+    add_examples(app)
     add_error_handlers(app)
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, max_upload_bytes=settings.max_upload_bytes)
+    uploads = {
+        "/v1/adapters": settings.max_upload_bytes,
+        "/v1/adapters/import": settings.max_upload_bytes,
+        "/v1/files": settings.max_file_bytes + _FORM_BYTES,
+    }
+    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, uploads=uploads)
     app.add_middleware(LastResort)
     app.add_middleware(RequestId, in_flight=lifecycle.in_flight)
     return app
@@ -83,13 +127,17 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        registry = await _opened_registry(settings, lifecycle)
+        opened = await _opened(settings, lifecycle)
         state = ServerState(
             settings=settings,
             keys=keys,
-            registry=registry,
+            registry=opened.registry,
             lifecycle=lifecycle,
-            evaluations=Evaluations(MAX_EVALUATIONS),
+            evaluations=LongWork("evaluations", MAX_EVALUATIONS),
+            preflights=LongWork("preflights", MAX_PREFLIGHTS),
+            files=opened.files,
+            jobs=opened.jobs,
+            event_streams=EventStreams(MAX_EVENT_STREAMS),
             started_at=int(time.time()),
         )
         _load(state, open_inference)
@@ -101,9 +149,22 @@ def _lifespan(
     return lifespan
 
 
-async def _opened_registry(settings: Settings, lifecycle: Lifecycle) -> Registry:
+@dataclass(frozen=True)
+class _Opened:
+    registry: Registry
+    files: Files
+    jobs: Jobs
+
+    @classmethod
+    def of(cls, settings: Settings) -> "_Opened":
+        registry = open_registry(settings)
+        jobs = open_jobs(settings, registry.database)
+        return cls(registry, open_files(settings, registry.database, jobs.uses), jobs)
+
+
+async def _opened(settings: Settings, lifecycle: Lifecycle) -> _Opened:
     try:
-        return await run_in_threadpool(open_registry, settings)
+        return await run_in_threadpool(_Opened.of, settings)
     except Exception as error:
         lifecycle.fail(error)
         raise
@@ -116,6 +177,7 @@ def _load(state: ServerState, open_inference: OpenInference) -> None:
     def load() -> None:
         try:
             inference = open_inference(state.registry, state.settings)
+            load_pinned(state.registry, inference)
         except Exception as error:  # noqa: BLE001 - whatever it is, the process ends with it
             _log.error("the base could not be loaded: %s", error)
             _call(loop, lifecycle.fail, error)
@@ -146,6 +208,7 @@ async def _close(state: ServerState) -> None:
         if limit.cancelled_caught:
             _log.warning("the engine did not end within %d s and is left behind", _CLOSE_SECONDS)
     state.evaluations.close()
+    state.preflights.close()
     state.registry.database.dispose()
 
 

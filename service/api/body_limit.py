@@ -1,21 +1,26 @@
 """No body beyond the limit enters memory or disk, whatever its headers say."""
 
+from collections.abc import Mapping
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import ApiError, Problem
 
-UPLOADS = "/v1/adapters"
-"""The one path whose POST carries files."""
-
 
 class BodyLimit:
-    """Ends a request with 413 as soon as its body exceeds the limit: at the header, or while it streams in."""
+    """Ends a request with 413 as soon as its body exceeds the limit: at the header, or while it streams in.
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, max_upload_bytes: int) -> None:
+    Args:
+        app: what is wrapped.
+        max_body_bytes: of most requests.
+        uploads: the paths whose POST carries files, and how large it may be.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, uploads: Mapping[str, int]) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
-        self._max_upload_bytes = max_upload_bytes
+        self._uploads = dict(uploads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -41,8 +46,8 @@ class BodyLimit:
         await self._app(scope, limited, send)
 
     def _limit_bytes(self, scope: Scope) -> int:
-        is_upload = scope["method"] == "POST" and scope["path"] == UPLOADS
-        return self._max_upload_bytes if is_upload else self._max_body_bytes
+        uploads = self._uploads if scope["method"] == "POST" else {}
+        return uploads.get(scope["path"], self._max_body_bytes)
 
 
 def _too_large(limit_bytes: int) -> ApiError:

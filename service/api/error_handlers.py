@@ -1,6 +1,7 @@
 """From exceptions to responses: one handler a kind, and a last one for what nobody foresaw."""
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from service.engine.errors import DeadlineError
 
 _log = logging.getLogger(__name__)
 
+_TAG = re.compile(r"<.*>|constrained-\w+|(literal|tuple|list|dict)\[.*\]", re.DOTALL)
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 _MESSAGES = {404: "there is no such route", 405: "this route does not take that method"}
 
@@ -87,7 +89,7 @@ def _response(request: str, problem: Problem) -> JSONResponse:
 def _validation_problem(errors: Sequence[Any]) -> Problem:
     """The first thing that is wrong, never with the value that was sent."""
     first = errors[0]
-    kind, message, context = first["type"], str(first["msg"]), first.get("ctx") or {}
+    kind, message, context = first["type"], _message(errors), first.get("ctx") or {}
     where = [str(part) for part in first["loc"][1:] if not _is_tag(part)]
     if kind == "json_invalid":
         return Problem(status=400, message=f"the body is not JSON: {context.get('error')}", code="invalid_json")
@@ -97,17 +99,28 @@ def _validation_problem(errors: Sequence[Any]) -> Problem:
         where.append(str(context["parameter"]))
     param = printable(".".join(where))[:200] or None
     code = kind if kind in ("unknown_parameter", "unsupported_parameter") else "invalid_value"
+    if kind == "extra_forbidden":
+        code, message = "unknown_parameter", "there is no such parameter"
     if kind == "missing" and where:
         code, message = "missing_parameter", "this parameter is required"
     return Problem(
         status=400,
-        message=f"{param}: {message}" if param else message,
+        message=message if not param or message.startswith(f"{param} ") else f"{param}: {message}",
         code=code,
         param=param,
         hint=context.get("advice"),
     )
 
 
+def _message(errors: Sequence[Any]) -> str:
+    """What is wrong with the first place; of a union, what each of its branches would take."""
+    place = errors[0]["loc"]
+    if not _is_tag(place[-1]):
+        return str(errors[0]["msg"])
+    branches = [str(error["msg"]) for error in errors if error["loc"][:-1] == place[:-1]]
+    return " or ".join([branches[0], *(branch.removeprefix("Input should be ") for branch in branches[1:])])
+
+
 def _is_tag(part: object) -> bool:
     """Whether a part of a location is the name of a union's branch and nothing that the client wrote."""
-    return isinstance(part, str) and part.startswith("<") and part.endswith(">")
+    return isinstance(part, str) and _TAG.fullmatch(part) is not None

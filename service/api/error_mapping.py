@@ -7,13 +7,18 @@ from sqlalchemy.exc import OperationalError
 from adapters.errors import (
     AdapterError,
     AliasInUseError,
+    AliasMovedError,
     BaseMismatchError,
     InvalidAdapterError,
     InvalidNameError,
+    InvalidSearchError,
+    InvalidTagError,
     NoEarlierVersionError,
+    SigningKeyError,
     UnknownAdapterError,
     UnknownAliasError,
     UnknownVersionError,
+    UntrustedArchiveError,
 )
 from base.errors import BaseModelError, RenderingError
 from corpus.errors import CorpusError
@@ -32,7 +37,16 @@ from service.engine.errors import (
     QueueFullError,
     TooManyPinsError,
 )
-from storage.errors import StorageError
+from service.files.errors import (
+    FileInUseError,
+    FilesError,
+    FileTooLargeError,
+    InvalidFileError,
+    TooManyFilesError,
+    UnknownFileError,
+)
+from service.jobs.errors import IdempotencyError, JobsError, JobStateError, TooManyJobsError, UnknownJobError
+from storage.errors import StorageError, StorageFullError
 
 _RETRY_AFTER_SECONDS = 5
 _STATUS_AND_CODE: dict[type[Exception], tuple[int, str]] = {
@@ -44,6 +58,9 @@ _STATUS_AND_CODE: dict[type[Exception], tuple[int, str]] = {
     InvalidAdapterError: (400, "invalid_adapter"),
     # 409 would fit, but clients repeat it by themselves.
     AliasInUseError: (400, "alias_in_use"),
+    InvalidTagError: (400, "invalid_tag"),
+    SigningKeyError: (500, "signing_unavailable"),
+    UntrustedArchiveError: (400, "untrusted_archive"),
     NoEarlierVersionError: (400, "no_earlier_version"),
     AdapterError: (400, "adapter_error"),
     InvalidPromptError: (400, "invalid_prompt"),
@@ -61,13 +78,34 @@ _STATUS_AND_CODE: dict[type[Exception], tuple[int, str]] = {
     CorpusError: (400, "invalid_data"),
     RenderingError: (400, "invalid_messages"),
     BaseModelError: (500, "base_error"),
+    UnknownFileError: (404, "file_not_found"),
+    InvalidFileError: (400, "invalid_file"),
+    FileTooLargeError: (413, "file_too_large"),
+    TooManyFilesError: (400, "too_many_files"),
+    FileInUseError: (400, "file_in_use"),
+    FilesError: (400, "invalid_file"),
+    UnknownJobError: (404, "job_not_found"),
+    # 409 would fit, but clients repeat it by themselves; as below.
+    JobStateError: (400, "invalid_job_state"),
+    # Waiting helps, but not for the seconds after which clients repeat a 429.
+    TooManyJobsError: (400, "too_many_jobs"),
+    IdempotencyError: (400, "idempotency_key_reused"),
+    JobsError: (500, "job_error"),
 }
+_PARAMS: dict[type[Exception], str] = {
+    InvalidFileError: "file",
+    FileTooLargeError: "file",
+    TooManyFilesError: "file",
+}
+"""What of the request is to blame, where that is the same whatever the route."""
 ROOTS = (
     AdapterError,
     BaseModelError,
     CorpusError,
     EngineError,
     EvaluationError,
+    FilesError,
+    JobsError,
     OperationalError,
     StorageError,
 )
@@ -83,7 +121,7 @@ def problem_of(error: Exception) -> Problem:
             return _SPECIAL[kind](error)
         if kind in _STATUS_AND_CODE:
             status, code = _STATUS_AND_CODE[kind]
-            return Problem(status=status, message=str(error), code=code)
+            return Problem(status=status, message=str(error), code=code, param=_PARAMS.get(kind))
     return Problem(
         status=500, message="the server failed in an unforeseen way; its log has the details", code="internal_error"
     )
@@ -94,6 +132,15 @@ def _queue_full(error: Exception) -> Problem:
     return Problem(status=429, message=str(error), code="queue_full", retry_after_seconds=error.retry_after_seconds)
 
 
+def _alias_moved(error: Exception) -> Problem:
+    return Problem(status=400, message=str(error), code="alias_moved", param="expected")
+
+
+def _invalid_search(error: Exception) -> Problem:
+    assert isinstance(error, InvalidSearchError)
+    return Problem(status=400, message=str(error), code="invalid_search", param=error.param)
+
+
 def _closed(error: Exception) -> Problem:
     return Problem(status=503, message=str(error), code="server_draining", retry_after_seconds=_RETRY_AFTER_SECONDS)
 
@@ -102,15 +149,24 @@ def _no_storage(_error: Exception) -> Problem:
     # The error's own text names addresses and files of the server.
     return Problem(
         status=503,
-        message="the registry cannot be reached at the moment",
+        message="the database or the object store cannot be reached at the moment",
         code="storage_unavailable",
         retry_after_seconds=_RETRY_AFTER_SECONDS,
     )
 
 
+def _full(_error: Exception) -> Problem:
+    return Problem(
+        status=507, message="the server's storage is full; its operator has to free some", code="storage_full"
+    )
+
+
 _SPECIAL: dict[type, Callable[[Exception], Problem]] = {
+    AliasMovedError: _alias_moved,
+    InvalidSearchError: _invalid_search,
     QueueFullError: _queue_full,
     EngineClosedError: _closed,
     OperationalError: _no_storage,
+    StorageFullError: _full,
     StorageError: _no_storage,
 }

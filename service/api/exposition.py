@@ -1,6 +1,7 @@
 """The text that Prometheus scrapes."""
 
 from collections.abc import Iterator
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -9,6 +10,8 @@ from prometheus_client.registry import Collector
 from service.api.in_flight import InFlight
 from service.api.state import ServerState
 from service.api.tenant_metrics import TenantMetrics
+from service.jobs.job import JobStatus
+from storage.errors import StorageError
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -21,7 +24,29 @@ def exposition(state: ServerState, tenant: str) -> bytes:
     shown = CollectorRegistry()
     shown.register(TenantMetrics(inference.metrics.registry, tenant))
     shown.register(_ServerCollector(state.lifecycle.in_flight))
+    shown.register(_JobCollector(state, tenant))
     return generate_latest(shown)
+
+
+class _JobCollector(Collector):
+    """One tenant's jobs by state, counted when it is asked for; none while the database is away."""
+
+    def __init__(self, state: ServerState, tenant: str) -> None:
+        self._state = state
+        self._tenant = tenant
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metrics."""
+        try:
+            counts = self._state.jobs.counts(self._tenant)
+        except StorageError:
+            return
+        jobs = GaugeMetricFamily("lorad_jobs", "Finetuning jobs by state", labels=["status"])
+        for status in get_args(JobStatus):
+            jobs.add_metric([status], counts.get(status, 0))
+        yield jobs
+        streams = self._state.event_streams.num_open
+        yield GaugeMetricFamily("lorad_job_event_streams", "Streams of job events that are open", value=streams)
 
 
 class _ServerCollector(Collector):

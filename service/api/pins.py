@@ -1,13 +1,46 @@
 """Adapters that an operator keeps on the device."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from adapters import pins
+from adapters.errors import AdapterError
+from adapters.manifest import ASSUMED
 from adapters.reference import Reference
+from adapters.registry import Registry
 from adapters.version import Version
 from service.api.keys import Principal
 from service.api.state import ServerState
+from service.engine.errors import EngineError
 from service.inference import Inference
+from service.target import WeightedVersion
+from storage.errors import StorageError
+
+_log = logging.getLogger(__name__)
+
+
+def load_pinned(registry: Registry, inference: Inference) -> None:
+    """Loads what is pinned in the registry, before the server is ready.
+
+    One that cannot be loaded is logged and left out: the others, and the base, can answer all the same.
+    """
+    fitting = [each for each in pins.pinned(registry) if each.base_digest in (inference.base.digest, ASSUMED)]
+    for each in fitting:
+        try:
+            # Resolved again, which brings its files to this machine.
+            version = registry.resolve(each.tenant, each.reference)
+            inference.engine.pin(WeightedVersion(version).source).result()
+        except (AdapterError, EngineError, StorageError) as error:
+            _log.error("pinned adapter %s is not loaded: %s", each.reference, error)
+        else:
+            _log.info("pinned adapter %s is loaded", each.reference)
+
+
+def let_go(inference: Inference, versions: Iterable[Version]) -> None:
+    """Lets versions leave the device whose pins are gone."""
+    for version in versions:
+        inference.engine.unpin(version.digest)
 
 
 def unpin(state: ServerState, inference: Inference, principal: Principal, reference: Reference) -> list[Version]:

@@ -12,6 +12,7 @@ from service.api.lifecycle import Lifecycle
 from service.api.logs import configure_logs
 from service.api.principal import is_loopback
 from service.api.protocol import HeaderTimeoutProtocol
+from service.api.worker_process import WorkerProcess
 from service.errors import SettingsError
 from service.settings import Settings
 
@@ -51,6 +52,7 @@ class Server(uvicorn.Server):
         self._grace_seconds = settings.shutdown_timeout
         self._on_listening, self._on_ready = on_listening, on_ready
         self._deadline: float | None = None
+        self._worker = WorkerProcess(settings) if settings.workers else None
         super().__init__(_config(app))
 
     def run_until_stopped(self) -> None:
@@ -66,6 +68,8 @@ class Server(uvicorn.Server):
             if self.lifecycle.failure is None:
                 raise
         finally:
+            if self._worker is not None:
+                self._worker.close()
             self._socket.close()
         if self.lifecycle.failure is not None:
             raise self.lifecycle.failure
@@ -75,6 +79,8 @@ class Server(uvicorn.Server):
         if self._deadline is None:
             self._deadline = time.monotonic() + self._grace_seconds
             self.lifecycle.drain()
+            if self._worker is not None:
+                self._worker.leave()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
         """The first signal drains, the second ends at once."""
@@ -88,13 +94,20 @@ class Server(uvicorn.Server):
         if self._on_listening is not None:
             self._on_listening(self.url)
             self._on_listening = None
-        if self._on_ready is not None and self.lifecycle.phase == "ready":
-            self._on_ready(self.url)
-            self._on_ready = None
+        if self.lifecycle.phase == "ready":
+            self._when_ready()
         self.lifecycle.notice_death()
         if self.lifecycle.failure is not None or (self._deadline is not None and self._drained(self._deadline)):
             self.should_exit = True
         return await super().on_tick(counter)
+
+    def _when_ready(self) -> None:
+        if self._on_ready is not None:
+            self._on_ready(self.url)
+            self._on_ready = None
+        # After the base is loaded: serving takes its memory first.
+        if self._worker is not None:
+            self._worker.look()
 
     def _drained(self, deadline: float) -> bool:
         in_flight = self.lifecycle.in_flight

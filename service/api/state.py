@@ -6,10 +6,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from adapters.registry import Registry
-from service.api.evaluations import Evaluations
+from service.api.event_streams import EventStreams
 from service.api.keys import Keys
 from service.api.lifecycle import Lifecycle
+from service.api.long_work import LongWork
+from service.files.files import Files
 from service.inference import Inference
+from service.jobs.jobs import Jobs
 from service.settings import Settings
 
 
@@ -21,7 +24,11 @@ class ServerState:
     keys: Keys
     registry: Registry
     lifecycle: Lifecycle
-    evaluations: Evaluations
+    evaluations: LongWork
+    preflights: LongWork
+    files: Files
+    jobs: Jobs
+    event_streams: EventStreams
     started_at: int
     """Unix time."""
 

@@ -5,20 +5,19 @@ from dataclasses import dataclass
 from typing import Annotated, BinaryIO
 
 from fastapi import Depends, Request
-from starlette.datastructures import FormData, UploadFile
 
 from adapters.archive import ArchiveLimits, unpack
 from adapters.publication import Submission
 from adapters.reference import check_name
-from adapters.version import Version
-from service.api.errors import invalid
+from adapters.transfer import received
+from adapters.version import Change, Version
+from service.api.forms import read_form
 from service.api.keys import Principal
 from service.api.principal import Publisher
 from service.api.state import ServerState
 from service.inference import Inference
 from service.publication import publish_bounded
-
-_FIELDS = ("file", "name")
+from service.signing import trust
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,8 @@ class Upload:
 
 
 async def _read_upload(request: Request, _rights: Publisher) -> AsyncIterator[Upload]:
-    # Read here and not by FastAPI, which would take in the whole file before it asks who sends it.
-    async with request.form(max_files=1, max_fields=1, max_part_size=1024) as form:
-        yield _checked(form)
+    async with read_form(request, "name", "a .zip or .tar.gz file") as form:
+        yield Upload(form.text, form.file)
 
 
 Uploaded = Annotated[Upload, Depends(_read_upload)]
@@ -51,21 +49,27 @@ def publish_upload(inference: Inference, state: ServerState, principal: Principa
     limits = ArchiveLimits(archive_bytes=state.settings.max_upload_bytes)
     with state.registry.folders.stage() as folder:
         unpack(upload.file, folder, limits)
-        submission = Submission(tenant=principal.tenant, name=upload.name, folder=folder, source="upload")
-        return publish_bounded(state.registry, submission, inference.facts, state.settings)
-
-
-def _checked(form: FormData) -> Upload:
-    for key in form:
-        if key not in _FIELDS:
-            raise invalid("there is no such field; send file and name", param=key[:80], code="unknown_parameter")
-    name, file = form.get("name"), form.get("file")
-    if not isinstance(name, str):
-        raise invalid(
-            "name: this field is required; send multipart/form-data with file and name",
-            param="name",
-            code="missing_parameter",
+        submission = Submission(
+            tenant=principal.tenant,
+            name=upload.name,
+            folder=folder,
+            source="upload",
+            change=Change(actor=principal.tenant),
         )
-    if not isinstance(file, UploadFile):
-        raise invalid("file: this field must hold a .zip or .tar.gz file", param="file", code="missing_parameter")
-    return Upload(name, file.file)
+        in_use = inference.engine.in_use()
+        return publish_bounded(state.registry, submission, inference.facts, state.settings, in_use)
+
+
+def import_upload(
+    inference: Inference, state: ServerState, principal: Principal, upload: Upload, *, allow_unsigned: bool
+) -> Version:
+    """Verifies a signed archive, then publishes what it holds with all that its registry knew of it.
+
+    Raises:
+        UntrustedArchiveError: it is unsigned, changed, or signed by nobody whom the server trusts.
+        AdapterError: as in `publish_upload`.
+    """
+    limits = ArchiveLimits(archive_bytes=state.settings.max_upload_bytes)
+    with received(state.registry, upload.file, trust(state.settings, allow_unsigned), limits) as found:
+        submission = found.submission(principal.tenant, upload.name or None, Change(actor=principal.tenant))
+        return publish_bounded(state.registry, submission, inference.facts, state.settings, inference.engine.in_use())

@@ -6,22 +6,30 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from service.cli.catalog import Catalog, open_catalog
+from service.cli.adapter_life import app, catalog_of, say_json_or, tag_text
+from service.cli.catalog import Query
+from service.cli.catalogs import open_catalog
 from service.cli.console import emit_json, gibibytes, out
 from service.cli.export import ExportDType, export_model
 from service.cli.options import BaseModelName, Device, Json, Server, settings
 
-app = typer.Typer(help="List, import, export and name adapters.", no_args_is_help=True, rich_markup_mode=None)
+__all__ = ["app"]
 
 Name = Annotated[str, typer.Argument(help="Adapter name.")]
 Reference = Annotated[str, typer.Argument(help="name, name:N or name@alias.")]
-Reason = Annotated[str, typer.Option(help="Kept in the alias's history.")]
 
 
 @app.command("list")
-def list_adapters(server: Server = None, json_: Json = False) -> None:
-    """List adapters with their newest versions."""
-    rows = _catalog(server).adapters()
+def list_adapters(
+    tag: Annotated[list[str] | None, typer.Option(help="KEY or KEY=VALUE; repeatable.")] = None,
+    base: Annotated[str | None, typer.Option(help="Name or digest of the base.")] = None,
+    text: Annotated[str | None, typer.Option(help="A part of a name or tag.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="For example 'valid_loss<1.2'; repeatable.")] = None,
+    server: Server = None,
+    json_: Json = False,
+) -> None:
+    """List adapters with their newest versions; those only of which one version fulfils all that is asked for."""
+    rows = catalog_of(server).adapters(Query(tags=tag or (), base=base, text=text, metrics=metric or ()))
     if json_:
         emit_json(rows)
         return
@@ -35,9 +43,14 @@ def list_adapters(server: Server = None, json_: Json = False) -> None:
 
 
 @app.command("show")
-def show(name: Name, server: Server = None, json_: Json = False) -> None:
+def show(
+    name: Name,
+    checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Also what jobs have published so far.")] = False,
+    server: Server = None,
+    json_: Json = False,
+) -> None:
     """Show every version of an adapter, newest first."""
-    versions = _catalog(server).versions(name)
+    versions = catalog_of(server).versions(name, checkpoints=checkpoints)
     if json_:
         emit_json(versions)
         return
@@ -47,14 +60,23 @@ def show(name: Name, server: Server = None, json_: Json = False) -> None:
 
 @app.command("import")
 def import_folder(
-    folder: Annotated[Path, typer.Argument(help="A PEFT adapter folder.")],
-    name: Annotated[str, typer.Option(help="Name in the registry.")],
+    source: Annotated[Path, typer.Argument(help="A PEFT adapter folder, or an archive of export --format archive.")],
+    name: Annotated[str | None, typer.Option(help="Name in the registry; an archive says its own.")] = None,
+    allow_unsigned: Annotated[
+        bool, typer.Option("--allow-unsigned", help="Take an archive that nobody in LORAD_TRUSTED_KEYS has signed.")
+    ] = False,
     base_model: BaseModelName = None,
     server: Server = None,
     json_: Json = False,
 ) -> None:
-    """Check an adapter folder against the base and publish it as the next version of a name."""
-    version = _catalog(server, base_model).import_folder(folder, name)
+    """Check an adapter against the base and publish it as the next version of a name."""
+    catalog = catalog_of(server, base_model)
+    if source.is_file():
+        version = catalog.import_archive(source, name, allow_unsigned=allow_unsigned)
+    elif name is None:
+        raise typer.BadParameter("--name is needed: a folder does not say what it is called")
+    else:
+        version = catalog.import_folder(source, name)
     if json_:
         emit_json(version)
     else:
@@ -66,9 +88,16 @@ def export(
     reference: Reference,
     output: Annotated[Path, typer.Option(help="Folder to make; peft also takes a .tar.gz file, gguf needs a file.")],
     format_: Annotated[
-        Literal["peft", "merged", "gguf"],
-        typer.Option("--format", help="The adapter alone, or a whole model: a transformers folder, a llama.cpp file."),
+        Literal["peft", "archive", "merged", "gguf"],
+        typer.Option(
+            "--format",
+            help="The adapter alone; a signed archive with all that the registry knows of it; or a whole model: a "
+            "transformers folder, a llama.cpp file.",
+        ),
     ] = "peft",
+    allow_unsigned: Annotated[
+        bool, typer.Option("--allow-unsigned", help="Write an archive without a key to sign it with.")
+    ] = False,
     dtype: ExportDType = None,
     base_model: BaseModelName = None,
     device: Device = None,
@@ -82,46 +111,17 @@ def export(
     """
     chosen = settings(server=server, base_model=base_model, device=device)
     catalog = open_catalog(chosen)
-    if format_ != "peft":
+    if format_ in ("merged", "gguf"):
         result = export_model(catalog, reference, output, format_, dtype, chosen)
-        _say(result, f"{output}: {result['summary']}", json_=json_)
+        say_json_or(result, f"{output}: {result['summary']}", json_=json_)
         return
     if dtype is not None:
         raise typer.BadParameter("--dtype goes with --format merged or gguf: an adapter alone is exported as it is")
-    catalog.export(reference, output)
-    _say({"reference": reference, "output": str(output)}, str(output), json_=json_)
-
-
-@app.command("alias")
-def alias(
-    reference: Reference,
-    alias: Annotated[str, typer.Argument(help="For example prod; requests then use name@prod.")],
-    delete: Annotated[bool, typer.Option("--delete", help="Remove the alias instead.")] = False,
-    reason: Reason = "",
-    server: Server = None,
-    json_: Json = False,
-) -> None:
-    """Let an alias mean a version, or remove it."""
-    catalog = _catalog(server)
-    if delete:
-        catalog.delete_alias(reference, alias)
-        _say({"id": f"{reference}@{alias}", "deleted": True}, f"{reference}@{alias} is gone", json_=json_)
-        return
-    version = catalog.set_alias(reference, alias, reason)
-    _say(version, f"{version['name']}@{alias} -> {version['name']}:{version['number']}", json_=json_)
-
-
-@app.command("rollback")
-def rollback(
-    name: Name,
-    alias: Annotated[str, typer.Option(help="The alias to take back.")],
-    reason: Reason = "",
-    server: Server = None,
-    json_: Json = False,
-) -> None:
-    """Take an alias back to what it meant before its last move."""
-    version = _catalog(server).rollback(name, alias, reason)
-    _say(version, f"{name}@{alias} -> {name}:{version['number']}", json_=json_)
+    if format_ == "archive":
+        catalog.export_archive(reference, output, allow_unsigned=allow_unsigned)
+    else:
+        catalog.export(reference, output)
+    say_json_or({"reference": reference, "output": str(output)}, str(output), json_=json_)
 
 
 @app.command("delete")
@@ -134,30 +134,23 @@ def delete(
     """Delete a version, or an adapter with all its versions and aliases."""
     if not yes:
         typer.confirm(f"delete {reference}?", abort=True, err=True)
-    _catalog(server).delete(reference)
-    _say({"id": reference, "deleted": True}, f"{reference} is deleted", json_=json_)
-
-
-def _catalog(server: str | None, base_model: str | None = None) -> Catalog:
-    return open_catalog(settings(server=server, base_model=base_model))
-
-
-def _say(value: dict[str, Any], text: str, *, json_: bool) -> None:
-    if json_:
-        emit_json(value)
-    else:
-        out().print(text, markup=False)
+    catalog_of(server).delete(reference)
+    say_json_or({"id": reference, "deleted": True}, f"{reference} is deleted", json_=json_)
 
 
 def _print_version(version: dict[str, Any]) -> None:
     console = out()
-    console.print(f"{version['name']}:{version['number']}  {version['digest']}", markup=False)
+    step = version["checkpoint_step"]
+    which = version["number"] if step is None else f"ckpt-step-{step}"
+    console.print(f"{version['name']}:{which}  {version['digest']}", markup=False)
     facts = {
         "base": f"{version['base_name']} ({version['base_digest']})",
         "rank": version["rank"],
         "size": f"{version['size_bytes']:,} bytes",
         "created": f"{version['created_at']} ({version['source']})",
+        "job": version["job_id"] or "none",
         "aliases": ", ".join(version["aliases"]) or "none",
+        "tags": ", ".join(tag_text(key, value) for key, value in version["tags"].items()) or "none",
         "metrics": "  ".join(f"{name} {value:.4g}" for name, value in version["metrics"].items()) or "none",
     }
     for name, value in facts.items():

@@ -1,5 +1,8 @@
 """A running lorad server, as commands with `--server` use it."""
 
+import json
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -8,6 +11,10 @@ from service.errors import RemoteError
 
 _TIMEOUT = httpx.Timeout(10.0, read=None)
 """Connecting is quick or hopeless; an answer takes as long as the model needs."""
+_STREAM_TIMEOUT = httpx.Timeout(10.0, read=60.0)
+"""The server sends a heartbeat every few seconds: one that is silent for so long is gone."""
+_RECONNECTIONS = 5
+_RECONNECT_SECONDS = 1.0
 
 
 class Client:
@@ -37,6 +44,43 @@ class Client:
             RemoteError: as in `call`.
         """
         return self._send("GET", path).content
+
+    def events(self, path: str) -> Iterator[Any]:
+        """The JSON of each server-sent event as it comes, taken up again where a connection is lost.
+
+        Raises:
+            RemoteError: as in `call`; or the connection is lost again and again.
+        """
+        last_id, failures = "", 0
+        while True:
+            try:
+                for event_id, data in self._stream(path, last_id):
+                    last_id, failures = event_id, 0
+                    yield json.loads(data)
+                return
+            except httpx.HTTPError as error:
+                failures += 1
+                if failures > _RECONNECTIONS:
+                    raise RemoteError(f"the connection to {self._url} was lost: {error}") from error
+                time.sleep(_RECONNECT_SECONDS)
+
+    def _stream(self, path: str, last_id: str) -> Iterator[tuple[str, str]]:
+        headers = {**self._headers, "Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
+        with (
+            httpx.Client(base_url=self._url, timeout=_STREAM_TIMEOUT, headers=headers) as client,
+            client.stream("GET", path) as response,
+        ):
+            if response.is_error:
+                response.read()
+                raise RemoteError(f"{self._url}{path} answered {response.status_code}: {_message(response)}")
+            fields: dict[str, str] = {}
+            for line in response.iter_lines():
+                name, _, value = line.partition(":")
+                if line:
+                    fields[name] = value.removeprefix(" ")
+                elif "data" in fields:
+                    yield fields.get("id", last_id), fields["data"]
+                    fields = {}
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from corpus.columns import ColumnMapping
-from corpus.dataset import load
+from corpus.dataset import load, load_files
 from corpus.records import Record
 from corpus.split import sample, split
 from corpus.writers import write_jsonl
@@ -25,8 +26,9 @@ from service.cli.options import (
     Template,
     TextColumn,
     settings,
+    sources,
 )
-from training.config import TrainingConfig
+from training.config import AskedConfig, TrainingConfig
 
 app = typer.Typer(help="Check and split data files.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -35,8 +37,10 @@ _DEFAULTS = TrainingConfig()
 
 
 @app.command("check")
-def check_file(
-    file: File,
+def check_files(
+    files: Annotated[
+        list[str], typer.Argument(help="JSONL, JSON, CSV or Parquet; FILE=2 draws its rows twice an epoch.")
+    ],
     validation: Annotated[Path | None, typer.Option(help="Rows to measure by: are they usable, and unseen?")] = None,
     base_model: BaseModelName = None,
     quantization: Quantization = None,
@@ -45,47 +49,62 @@ def check_file(
     template: Template = "auto",
     max_length: Annotated[int, typer.Option(help="Tokens of a row.")] = _DEFAULTS.max_length,
     epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = _DEFAULTS.epochs,
-    batch_size: Annotated[int, typer.Option(help="Rows of one pass.")] = _DEFAULTS.batch_size,
+    batch_size: Annotated[str, typer.Option(metavar="INTEGER|auto", help="Rows of one step.")] = str(
+        _DEFAULTS.batch_size
+    ),
     rank: Annotated[int, typer.Option(help="LoRA rank.")] = _DEFAULTS.rank,
     prompt_column: PromptColumn = None,
     completion_column: CompletionColumn = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     skip_bad: SkipBad = False,
+    probe: Annotated[bool, typer.Option("--probe", help="Load the base and measure how long it would take.")] = False,
     json_: Json = False,
 ) -> None:
-    """Look a file over before training on it: rows, template, repetitions, leakage, secrets; steps and memory.
+    """Look files over before training on them: rows, template, repetitions, leakage, secrets; steps and memory.
 
-    Ends with status 1 when training on the file would be refused.
+    Ends with status 1 when training on them would be refused.
     """
-    # transformers is loaded here and not sooner: the command line's help must not wait for it.
+    columns = ColumnMapping(prompt=prompt_column, completion=completion_column, text=text_column, label=label_column)
+    dataset = load_files(sources(files), columns, skip_bad=True)
+    # transformers is loaded here and not sooner: neither help nor a file that cannot be read must wait for it.
     from base.source import locate
     from service.cli.data_report import print_preflight
     from service.preflight.run import PreflightRequest, fly
+    from service.preflight.timing import with_time
+    from training.rows.cache import TokenCache
 
-    columns = ColumnMapping(prompt=prompt_column, completion=completion_column, text=text_column, label=label_column)
-    config = TrainingConfig(max_length=max_length, epochs=epochs, batch_size=batch_size, rank=rank)
+    config = _config(max_length=max_length, epochs=epochs, batch_size=batch_size, rank=rank)
     base = settings(base_model=base_model, quantization=quantization, device=device, dtype=dtype)
-    dataset = load(file, columns, skip_bad=True)
-    flight = fly(
-        PreflightRequest(
-            train=dataset,
-            validation=None if validation is None else load(validation, columns, skip_bad=True),
-            source=locate(base.base_model, base.bases, say),
-            template=template,
-            device=base.device,
-            dtype=base.dtype,
-            quantization=base.quantization,
-            config=config,
-            skip_bad=skip_bad,
-        )
+    request = PreflightRequest(
+        train=dataset,
+        validation=None if validation is None else load(validation, columns, skip_bad=True),
+        source=locate(base.base_model, base.bases, say),
+        template=template,
+        device=base.device,
+        dtype=base.dtype,
+        quantization=base.quantization,
+        config=config,
+        skip_bad=skip_bad,
+        token_cache=TokenCache(base.token_cache),
     )
+    flight = fly(request)
+    preflight = with_time(flight, request) if probe else flight.preflight
     if json_:
-        emit_json(flight.preflight.to_json())
+        emit_json(preflight.to_json())
     else:
-        print_preflight(out(), flight.preflight, flight.first_row(dataset.records), flight.decode)
+        print_preflight(out(), preflight, flight.first_rows(dataset.records), flight.decode)
     if flight.preflight.refusals:
         raise typer.Exit(FAILED)
+
+
+def _config(**values: Any) -> AskedConfig:
+    try:
+        return AskedConfig.model_validate(values)
+    except ValidationError as error:
+        item = error.errors(include_url=False)[0]
+        flag = str(item["loc"][-1]).replace("_", "-")
+        raise typer.BadParameter(f"--{flag}: {item['msg']} (given: {item['input']!r})") from error
 
 
 @app.command("split")

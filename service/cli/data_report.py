@@ -8,7 +8,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from corpus.findings import Finding, Sample, shortened
+from corpus.dataset import DataFile
+from corpus.findings import Finding, Located, shortened
 from corpus.records import Record
 from corpus.report import Report
 from corpus.secrets import hide_secrets
@@ -44,11 +45,10 @@ def print_preflight(
     if preflight.train.tokens is not None:
         console.print(_block("tokens a row", _histogram(preflight.train.tokens.histogram)))
     for record, tokens in seen:
-        console.print(
-            _block(f"line {record.line} as the model sees it", _as_seen(tokens, preflight.max_length, decode))
-        )
+        title = f"{_place(record, preflight)} as the model sees it"
+        console.print(_block(title, _as_seen(tokens, preflight.max_length, decode)))
     for found in (*preflight.refusals, *preflight.warnings):
-        console.print(_finding(found, preflight.train.file))
+        console.print(_finding(found, preflight))
     console.print(_verdict(preflight), end="")
 
 
@@ -56,15 +56,21 @@ def _heading(report: Report, base: BaseSummary) -> Text:
     rows = f"{report.num_rows:,} rows" + (
         "" if report.num_usable == report.num_rows else f", {report.num_usable:,} usable"
     )
+    one = len(report.files) == 1
     return Text.assemble(
-        (report.file, "bold"),
-        f"\n{report.layout}, {rows}",
+        *(part for file in report.files for part in ((file.path, "bold"), f"\n{_described(file, alone=one)}")),
+        rows if one else f"together {rows}",
         (
             f"\nfor {base.name}: {base.num_parameters / 1e6:,.1f} M parameters, {base.template} template, "
             f"{base.context_tokens:,} tokens of context\n",
             "dim",
         ),
     )
+
+
+def _described(file: DataFile, *, alone: bool) -> str:
+    drawn = "" if file.weight == 1 else f"drawn {file.weight:g} times an epoch, "
+    return f"{file.layout}, {drawn}" if alone else f"{file.layout}, {drawn}{file.num_rows:,} rows\n"
 
 
 def _facts(preflight: Preflight) -> Table:
@@ -96,14 +102,15 @@ def _named_facts(preflight: Preflight) -> Iterator[tuple[str, str]]:
         yield "validation", f"{held_out.num_rows:,} rows, {held_out.num_usable:,} usable ({held_out.file})"
     if expected is not None:
         yield from _cost(expected)
+    if preflight.time is not None:
+        found = preflight.time
+        yield "time", f"about {duration(found.seconds)}, {found.tokens_per_second:.0f} tokens a second in training"
     for place, choice in enumerate(preflight.choices):
         yield "" if place else "auto", f"{choice.name.replace('_', ' ')} {choice.value:g}: {choice.reason}"
 
 
 def _cost(expected: Estimate) -> Iterator[tuple[str, str]]:
     yield "steps", f"{expected.steps:,}, {expected.steps_per_epoch:,} an epoch; {expected.tokens:,} tokens in all"
-    if expected.seconds is not None:
-        yield "time", f"about {duration(expected.seconds)}"
     parts = expected.memory
     named = {
         "weights": parts.weights_bytes,
@@ -169,12 +176,12 @@ def _as_seen(tokens: Tokens, max_length: int, decode: Decode) -> Text:
     return text
 
 
-def _finding(found: Finding, file: str) -> RenderableType:
+def _finding(found: Finding, preflight: Preflight) -> RenderableType:
     refused = found.severity == "refusal"
     head = Text.assemble(
         ("refused  " if refused else "warning  ", "bold red" if refused else "bold yellow"), (found.message, "bold")
     )
-    places = [_place(sample, file) for sample in found.samples]
+    places = [_place(sample, preflight) for sample in found.samples]
     rows = Table.grid(padding=(0, 2))
     rows.add_column(justify="right", style="cyan", no_wrap=True, min_width=max(map(len, places), default=0))
     rows.add_column(overflow="ellipsis", no_wrap=not refused)
@@ -191,8 +198,11 @@ def _finding(found: Finding, file: str) -> RenderableType:
     return Padding(Group(*parts), (1, 0, 0, 0), expand=False)
 
 
-def _place(sample: Sample, file: str) -> str:
-    return f"line {sample.line}" if sample.file == file else f"validation:{sample.line}"
+def _place(row: Located, preflight: Preflight) -> str:
+    files = [file.path for file in preflight.train.files]
+    if row.file not in files:
+        return f"validation:{row.line}"
+    return f"line {row.line}" if len(files) == 1 else f"{row.file}:{row.line}"
 
 
 def _verdict(preflight: Preflight) -> Text:
@@ -200,7 +210,8 @@ def _verdict(preflight: Preflight) -> Text:
     told = f"{warnings} warning{'s' if warnings != 1 else ''}"
     if refusals:
         return Text(f"\nrefused for {refusals} reason{'s' if refusals != 1 else ''}; {told}\n", style="bold red")
-    return Text(f"\ntraining would accept this file; {told}\n", style="bold green")
+    what = "this file" if len(preflight.train.files) == 1 else "these files"
+    return Text(f"\ntraining would accept {what}; {told}\n", style="bold green")
 
 
 def _block(title: str, body: RenderableType) -> RenderableType:

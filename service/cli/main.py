@@ -15,8 +15,11 @@ from service.cli.console import FAILED, INTERRUPTED, STOPPED_RESUMABLE, fail, sa
 from service.cli.data import app as data_app
 from service.cli.evaluate import evaluate
 from service.cli.generate import generate
+from service.cli.jobs import app as jobs_app
+from service.cli.keys import app as keys_app
 from service.cli.serve import serve
 from service.cli.train import train
+from service.cli.worker import worker
 from service.engine.errors import EngineError
 from service.errors import ServiceError
 from storage.errors import StorageError
@@ -34,9 +37,12 @@ app.command("serve")(serve)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("generate")(generate)
+app.command("worker")(worker)
 app.add_typer(data_app, name="data")
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(base_app, name="base")
+app.add_typer(jobs_app, name="jobs")
+app.add_typer(keys_app, name="keys")
 
 # Errors that were written for a person to read: their message is all there is to say.
 _READABLE = (

@@ -1,11 +1,13 @@
 """Options that several commands share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
 
+from corpus.sources import Source, read_source
 from service.errors import SettingsError
 from service.settings import Settings
 
@@ -34,6 +36,18 @@ Template = Annotated[
     Literal["auto", "chat", "plain"], typer.Option(help="The base's chat template, or plain instruction headings.")
 ]
 DataFile = Annotated[Path, typer.Option("--data", help="JSONL, JSON, CSV or Parquet.", show_default=False)]
+
+
+def sources(texts: Sequence[str]) -> list[Source]:
+    """The data files that were named, with their weights.
+
+    Raises:
+        typer.BadParameter: what follows a file is no weight.
+    """
+    try:
+        return [read_source(text) for text in texts]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def settings(**overrides: Any) -> Settings:

@@ -3,6 +3,7 @@
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from service.cli.console import duration, err, gibibytes, say
+from service.preflight.events import AutoEvent, TimeEvent
 from service.studies.study import PointEvent
 from training.events import CheckpointEvent, EvalEvent, Event, StartEvent, StepEvent, WarningEvent
 
@@ -41,14 +42,25 @@ class TrainingProgress:
                 self._start(event)
             case StepEvent():
                 self._step(event)
+            case PointEvent():
+                self._drop_bar()
+                self._print(f"run {event.number} of {event.total}: {event.label}")
+            case _:
+                self._remark(event)
+
+    def _remark(self, event: Event) -> None:
+        match event:
             case EvalEvent():
                 which = "base, before training" if event.step == 0 else f"after step {event.step}"
                 self._print(f"held-out loss {event.valid_loss:.4f} ({which})")
             case CheckpointEvent():
                 self._print(f"checkpoint {event.path}")
-            case PointEvent():
-                self._drop_bar()
-                self._print(f"run {event.number} of {event.total}: {event.label}")
+            case AutoEvent():
+                self._print(f"{event.setting.replace('_', ' ')} {event.value:g}: {event.reason}")
+            case TimeEvent():
+                self._print(
+                    f"about {duration(event.seconds)} at {event.tokens_per_second:.0f} tok/s, until {event.ends_at}"
+                )
             case WarningEvent():
                 self._print(f"warning: {event.message}")
 

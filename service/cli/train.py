@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from corpus.columns import ColumnMapping
 from service.cli.console import duration, emit_json, out, say
 from service.cli.option_groups import grouped
-from service.cli.options import Json, settings
+from service.cli.options import Json, settings, sources
 from service.cli.progress import TrainingProgress
 from service.cli.stopping import StopSignal, stop_signal
 from service.cli.studies import chosen_study
@@ -113,17 +113,23 @@ def _listening(work: Callable[[Listener, StopSignal], Result], *, json_: bool) -
         except Stopped as stopped:
             stopped.interrupted = stop.interrupted
             raise
+        except Exception as error:
+            if json_:
+                kinds = [kind.__name__ for kind in type(error).__mro__]
+                emit_json({"event": "error", "kinds": kinds, "message": str(error)}, indent=None)
+            raise
 
 
 def _spec_of(
     data: DataOptions, run: RunOptions, base: BaseOptions, config: ConfigOptions, *, given: Collection[str]
 ) -> TrainingSpec:
-    if data.data is None or run.output is None:
+    if not data.data or run.output is None:
         raise typer.BadParameter("give --data FILE and --output FOLDER, or --spec FILE")
     flags = {**asdict(data), **asdict(run), "trackers": tuple(run.tracker or ())}
     falling_back = settings(**asdict(base))
     own = set(TrainingSpec.model_fields) - {"columns", "config", *_BASE_SETTINGS}
     values = {key: flags[key] for key in own if flags[key] is not None}
+    values["data"] = sources(data.data)
     values |= {key: getattr(falling_back, key) for key in _BASE_SETTINGS}
     columns = ColumnMapping(**{part: flags[f"{part}_column"] for part in _COLUMNS})
     # Only what was typed: where an adapter is gone on from, its own settings stand in for the rest.

@@ -48,7 +48,12 @@ class RunOptions:
 class DataOptions:
     """What is learnt, and what it is measured by."""
 
-    data: Annotated[Path | None, typer.Option(help="Training rows: JSONL, JSON, CSV or Parquet.")] = None
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Training rows: JSONL, JSON, CSV or Parquet; repeatable, FILE=2 draws its rows twice an epoch."
+        ),
+    ] = None
     validation: Annotated[Path | None, typer.Option(help="Rows to measure by, kept out of training.")] = None
     validation_fraction: Annotated[float | None, typer.Option(help="Keep so much of the data out instead.")] = None
     max_rows: Annotated[int | None, typer.Option(help="Train on a seeded, stratified sample of so many rows.")] = None
@@ -86,11 +91,16 @@ class ConfigOptions:
     )
     epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = _DEFAULTS.epochs
     max_steps: Annotated[int | None, typer.Option(help="End after so many optimizer steps.")] = None
-    batch_size: Annotated[int, typer.Option(help="Rows of a step, times the next.")] = _DEFAULTS.batch_size
+    batch_size: Annotated[
+        str, typer.Option(metavar="INTEGER|auto", help="Rows of a step, times the next; auto: by rows and memory.")
+    ] = str(_DEFAULTS.batch_size)
     gradient_accumulation: Annotated[int, typer.Option(help="Batches of one step.")] = _DEFAULTS.gradient_accumulation
     layout: Annotated[
         Literal["packed", "padded"], typer.Option(help="Rows of a batch end to end, or side by side.")
     ] = _DEFAULTS.layout
+    length_buckets: Annotated[
+        bool, typer.Option("--length-buckets", help="Padded: steps of rows of like length, for less padding.")
+    ] = False
     pack_tokens: Annotated[int, typer.Option(help="Most tokens of one pass when packed.")] = _DEFAULTS.pack_tokens
     activation_checkpointing: Annotated[
         bool, typer.Option("--activation-checkpointing", help="Less memory, about a third slower.")
@@ -110,7 +120,9 @@ class ConfigOptions:
     optimizer: Annotated[
         Literal["adamw", "adamw_8bit", "paged_adamw_8bit"], typer.Option(help="Paged: on CUDA only.")
     ] = _DEFAULTS.optimizer
-    learning_rate: Annotated[float, typer.Option(help="At its peak.")] = _DEFAULTS.learning_rate
+    learning_rate: Annotated[
+        str, typer.Option(metavar="FLOAT|auto", help="At its peak; auto: by the base's family and size.")
+    ] = str(_DEFAULTS.learning_rate)
     lora_plus_ratio: Annotated[float | None, typer.Option(help="LoRA+: rate of B over A, 16 for one.")] = None
     warmup_ratio: Annotated[float, typer.Option(help="Share of steps with a rising rate.")] = _DEFAULTS.warmup_ratio
     weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = _DEFAULTS.weight_decay

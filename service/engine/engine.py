@@ -155,6 +155,10 @@ class Engine:
         """Digests of the adapters on the device, least recently used first."""
         return self._residency.resident()
 
+    def in_use(self) -> set[str]:
+        """Digests of the adapters that requests or pins hold or wait for."""
+        return self._residency.in_use()
+
     def pin(self, source: AdapterSource) -> "Future[None]":
         """Keeps an adapter on the device; done once it is there and has been found to do what it should.
 

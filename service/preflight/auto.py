@@ -1,8 +1,10 @@
 """Settings that may be left to lorad, each with the reason for what was chosen."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from training.config import AskedConfig, TrainingConfig
 
 LORA_RATE = 5e-4
 """5e-5, usual for all weights, times 10 for LoRA."""
@@ -36,6 +38,9 @@ class AutoFacts:
     model_type: str
     hidden_size: int
     num_rows: int
+    """Of an epoch."""
+    accumulation: int = 1
+    """Batches of one optimizer step."""
     peak_bytes: Callable[[int], int]
     """Estimated peak of a run with that batch size."""
     free_bytes: int
@@ -58,7 +63,8 @@ def learning_rate(model_type: str, hidden_size: int) -> AutoChoice:
 
 def batch_size(facts: AutoFacts) -> AutoChoice:
     """Choose the largest power of two that fits the memory and leaves enough steps an epoch, at most `MAX_BATCH`."""
-    by_rows = min(MAX_BATCH, max(1, facts.num_rows // MIN_STEPS_PER_EPOCH))
+    most = max(1, MAX_BATCH // facts.accumulation)
+    by_rows = min(most, max(1, facts.num_rows // (MIN_STEPS_PER_EPOCH * facts.accumulation)))
     size = 2 ** int(math.log2(by_rows))
     wanted = size
     room = MEMORY_SHARE * facts.free_bytes
@@ -67,14 +73,25 @@ def batch_size(facts: AutoFacts) -> AutoChoice:
     needs = f"{_gib(facts.peak_bytes(size))} of {_gib(facts.free_bytes)} GiB free"
     if size < wanted:
         reason = f"{wanted} would need {_gib(facts.peak_bytes(wanted))} GiB; this needs {needs}"
-    elif wanted < MAX_BATCH:
-        steps = math.ceil(facts.num_rows / size)
+    elif 2 * wanted <= most:
+        steps = math.ceil(facts.num_rows / (size * facts.accumulation))
         reason = (
             f"a larger one would leave too few steps an epoch (now {steps}, of {facts.num_rows:,} rows); needs {needs}"
         )
     else:
         reason = f"the most that LoRA gains from; needs {needs}"
     return AutoChoice(name="batch_size", value=size, reason=reason)
+
+
+def decide(asked: AskedConfig, choices: Sequence[AutoChoice]) -> TrainingConfig:
+    """Put what was chosen where `asked` leaves a setting open.
+
+    Raises:
+        KeyError: `choices` lack a setting that is open.
+    """
+    values = {choice.name: choice.value for choice in choices}
+    chosen = {name: values[name] for name in asked.open_settings}
+    return TrainingConfig.model_validate({**asked.model_dump(), **chosen})
 
 
 def _gib(count: int) -> str:

@@ -1,7 +1,7 @@
 """Steps, tokens, memory and time of a run, from token counts and shapes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from corpus.tokens import RowTokens
@@ -10,9 +10,8 @@ from service.preflight.machine import MachineMemory
 from service.preflight.memory import ADAPTER_FILE_BYTES, MemoryEstimate, MemoryRequest, Quantization, peak_memory
 from service.preflight.shape import ModelShape, adapter_parameters
 from training.config import TrainingConfig
+from training.rows.parts import parts_of
 
-Probe = Callable[[Sequence[int]], float]
-"""Trains on the rows at these positions, forward and backward, without an optimizer step; returns its seconds."""
 MIN_PACK_TOKENS = 256
 _SMALLER: dict[Quantization, tuple[Quantization, ...]] = {"none": ("int8", "nf4"), "int8": ("nf4",), "nf4": ()}
 
@@ -24,6 +23,7 @@ class RunPlan:
     config: TrainingConfig
     quantization: Quantization
     dtype_bytes: int
+    on_cpu: bool = False
 
     def with_config(self, **changes: object) -> "RunPlan":
         """The same run with other training settings."""
@@ -46,11 +46,12 @@ class Estimate:
     steps_per_epoch: int
     steps: int
     """Optimizer steps of the whole run."""
+    epoch_tokens: int
+    """Of one epoch, of preference pairs both sides."""
+    epoch_labelled_tokens: int
     tokens: int
     """Trained in the whole run."""
     labelled_tokens: int
-    seconds: float | None
-    """Of all steps, scaled from a measured pass; None before one was measured."""
     memory: MemoryEstimate
     needs_bytes: int
     """The peak: the sum of `memory`."""
@@ -63,9 +64,7 @@ class Estimate:
     """Size of the published weights."""
 
 
-def estimate(
-    shape: ModelShape, plan: RunPlan, rows: Sequence[RowTokens], machine: MachineMemory, probe: Probe | None = None
-) -> Estimate:
+def estimate(shape: ModelShape, plan: RunPlan, rows: Sequence[RowTokens], machine: MachineMemory) -> Estimate:
     """Estimate a run over `rows`, at least one.
 
     Args:
@@ -73,32 +72,34 @@ def estimate(
         plan: The run's settings.
         rows: Token counts of each row.
         machine: The memory there is.
-        probe: Measures a pass, where a trainer is at hand.
     """
     config = plan.config
     rows_per_step = config.batch_size * config.gradient_accumulation
-    per_epoch = math.ceil(len(rows) / rows_per_step)
+    rows_per_epoch = sum(part.num_drawn for part in parts_of(rows))
+    per_epoch = math.ceil(rows_per_epoch / rows_per_step)
     steps = max(1, round(config.epochs * per_epoch))
     steps = steps if config.max_steps is None else min(steps, config.max_steps)
     whole, rest = divmod(steps, per_epoch)
     # The last step of an epoch may be smaller than the others.
-    epochs = whole + rest * rows_per_step / len(rows)
-    tokens = round(epochs * sum(row.kept for row in rows))
+    epochs = whole + rest * rows_per_step / rows_per_epoch
+    epoch_tokens = sum(row.weight * row.kept for row in rows)
+    epoch_labelled = sum(row.weight * row.kept_labelled for row in rows)
     memory = peak_memory(shape, memory_request(plan, rows, machine))
     fits = memory.total_bytes <= MEMORY_SHARE * machine.free_bytes
     return Estimate(
         steps_per_epoch=per_epoch,
         steps=steps,
-        tokens=tokens,
-        labelled_tokens=round(epochs * sum(row.kept_labelled for row in rows)),
-        seconds=None if probe is None else tokens * seconds_per_token(rows, config.batch_size, probe),
+        epoch_tokens=round(epoch_tokens),
+        epoch_labelled_tokens=round(epoch_labelled),
+        tokens=round(epochs * epoch_tokens),
+        labelled_tokens=round(epochs * epoch_labelled),
         memory=memory,
         needs_bytes=memory.total_bytes,
         free_bytes=machine.free_bytes,
         fits=fits,
         remedies=() if fits else remedies(shape, plan, rows, machine),
         adapter_bytes=ADAPTER_FILE_BYTES
-        * adapter_parameters(shape, config.rank, config.target_modules, dora=config.dora),
+        * adapter_parameters(shape, config.published_rank, config.target_modules, dora=config.dora),
     )
 
 
@@ -120,22 +121,15 @@ def memory_request(plan: RunPlan, rows: Sequence[RowTokens], machine: MachineMem
         rank=config.rank,
         targets=config.target_modules,
         dora=config.dora,
+        keeps_start=config.init != "default",
         eight_bit_moments=config.optimizer != "adamw",
         checkpointing=config.activation_checkpointing,
         pass_tokens=tokens,
         pass_labelled=math.ceil(tokens * labelled),
         mask_elements=mask,
         resident_bytes=machine.resident_bytes,
+        on_cpu=plan.on_cpu,
     )
-
-
-def seconds_per_token(rows: Sequence[RowTokens], batch_size: int, probe: Probe) -> float:
-    """Measure one pass over rows of middling length; a pass before it warms up and is not counted."""
-    by_length = sorted(range(len(rows)), key=lambda at: rows[at].kept)
-    start = max((len(rows) - batch_size) // 2, 0)
-    chosen = by_length[start : start + batch_size]
-    probe(chosen)
-    return probe(chosen) / sum(rows[at].kept for at in chosen)
 
 
 def remedies(shape: ModelShape, plan: RunPlan, rows: Sequence[RowTokens], machine: MachineMemory) -> tuple[Remedy, ...]:

@@ -8,6 +8,8 @@ from corpus.report import Report
 from service.errors import PreflightError
 from service.preflight.auto import AutoChoice
 from service.preflight.estimate import Estimate
+from training.config import TrainingConfig
+from training.probe import RunTime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +36,13 @@ class Preflight:
     estimate: Estimate | None
     """None where no row is usable."""
     choices: tuple[AutoChoice, ...]
-    """What lorad would choose where a setting is left to it, and why."""
+    """What lorad chooses where a setting is left to it, and why."""
+    config: TrainingConfig | None
+    """What the run would use; None where no row is usable."""
     findings: tuple[Finding, ...]
     """About the run; those about rows are in the reports."""
+    time: RunTime | None = None
+    """How long the run would take; None before a pass was measured."""
 
     @property
     def refusals(self) -> tuple[Finding, ...]:
@@ -67,6 +73,8 @@ class Preflight:
             "validation": None if self.validation is None else self.validation.to_json(),
             "estimate": None if self.estimate is None else asdict(self.estimate),
             "choices": [asdict(choice) for choice in self.choices],
+            "config": None if self.config is None else self.config.model_dump(mode="json"),
+            "time": None if self.time is None else {**asdict(self.time), "seconds": self.time.seconds},
             "findings": [asdict(found) for found in self.findings],
         }
 

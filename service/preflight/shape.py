@@ -9,6 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from base.shapes import module_shapes, num_parameters
+from base.stored import StoredWeights
 
 Targets = Collection[str] | Literal["all-linear"]
 
@@ -33,6 +34,8 @@ class ModelShape:
     intermediate_size: int
     vocabulary_size: int
     context_tokens: int
+    stored_dtype_bytes: int = 4
+    """Of a weight in the base's file."""
 
     @property
     def linear_parameters(self) -> int:
@@ -60,7 +63,13 @@ def model_shape(folder: Path) -> ModelShape:
         intermediate_size=int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size),
         vocabulary_size=int(config.vocab_size),
         context_tokens=int(config.max_position_embeddings),
+        stored_dtype_bytes=_stored_dtype_bytes(folder),
     )
+
+
+def _stored_dtype_bytes(folder: Path) -> int:
+    kinds = (tensor.dtype for tensor in StoredWeights(folder).tensors.values())
+    return max((kind.itemsize for kind in kinds if kind is not None), default=0)
 
 
 def _norm_size(model: Any, heads: int, key_heads: int) -> int:

@@ -6,10 +6,11 @@ from service.preflight.report import Preflight
 def summary(preflight: Preflight) -> str:
     """The figures, for the beginning of a run."""
     train, expected = preflight.train, preflight.estimate
-    if train.tokens is None or expected is None:
+    if expected is None:
         return f"{train.file}: no usable row"
     return (
-        f"{train.num_usable:,} rows, {train.tokens.kept_total:,} tokens ({train.tokens.kept_labelled:,} labelled); "
+        f"{train.num_usable:,} rows, {expected.epoch_tokens:,} tokens an epoch ({expected.epoch_labelled_tokens:,} "
+        f"labelled); "
         f"{expected.steps:,} steps; memory about {expected.needs_bytes / 2**30:.1f} GiB of "
         f"{expected.free_bytes / 2**30:.1f} free; adapter {mebibytes(expected.adapter_bytes)}"
     )

@@ -11,7 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 from base.errors import RenderingError
 from base.rendering import Example, Message, Tools
+from corpus.dataset import Dataset
 from corpus.records import Record
+from training.rows.cache import CachedRows, TokenCache
 from training.rows.examples import Encoder
 
 _MARK = "zebra"
@@ -57,6 +59,8 @@ def features(record: Record) -> Iterator[str]:
 class FittingEncoder(Encoder):
     """An encoder that refuses rows of which the template would leave something out, and encodes each row once."""
 
+    cached: dict[str, CachedRows] = field(default_factory=dict)
+    """By file what earlier runs have encoded, and what this one adds."""
     _renders: dict[str, bool] = field(default_factory=dict, init=False)
     _encoded: dict[tuple[str, int], Example] = field(default_factory=dict, init=False)
 
@@ -70,8 +74,29 @@ class FittingEncoder(Encoder):
         if key not in self._encoded:
             for feature in features(record):
                 self._refuse_ignored(feature)
-            self._encoded[key] = super().__call__(record)
+            self._encoded[key] = self._find(record) or self._encode(record)
         return self._encoded[key]
+
+    def remember(self, dataset: Dataset, cache: TokenCache) -> None:
+        """Look the rows of `dataset` up in `cache`."""
+        for file in dataset.files:
+            if file.path not in self.cached:
+                self.cached[file.path] = cache.rows(file.digest, self)
+
+    def save(self) -> None:
+        """Keep what was encoded for later runs."""
+        for rows in self.cached.values():
+            rows.save()
+
+    def _find(self, record: Record) -> Example | None:
+        rows = self.cached.get(record.file)
+        return None if rows is None else rows.find(record)
+
+    def _encode(self, record: Record) -> Example:
+        example = super().__call__(record)
+        if record.file in self.cached:
+            self.cached[record.file].keep(record, example)
+        return example
 
     def _refuse_ignored(self, feature: str) -> None:
         if feature not in self._renders:

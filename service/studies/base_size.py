@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from service.errors import SettingsError
 from service.settings import Settings
 from service.studies.plot import BASE, FIT, TUNED, log_x, loss_y, new_figure, note, save, short
-from service.studies.point import Point, run_point, write_json
+from service.studies.point import Point, run_points, write_json
 from service.studies.power_law import PowerLaw, fit
-from service.studies.study import PointEvent, StudyReport, refuse_occupied, refuse_unmeasured
+from service.studies.study import StudyReport, refuse_unfit
 from service.training_spec import TrainingSpec
 from training.events import Listener
 
@@ -38,17 +38,17 @@ class BaseSizeStudy:
         should_stop: Callable[[], bool],
     ) -> StudyReport:
         """See `Study`."""
-        refuse_unmeasured(spec)
-        refuse_occupied(spec)
+        refuse_unfit(spec)
         if spec.name is not None:
             raise SettingsError(
                 "--bases publishes nothing: an adapter's versions are all for one base; leave out --name"
             )
+        runs = [
+            (base, spec.model_copy(update={"base_model": base, "output": spec.output / folder_of(base)}))
+            for base in self.bases
+        ]
         points = []
-        for number, base in enumerate(self.bases, start=1):
-            listen(PointEvent(label=base, number=number, total=len(self.bases)))
-            run = spec.model_copy(update={"base_model": base, "output": spec.output / folder_of(base)})
-            point = run_point(base, run, settings, listen, report, should_stop)
+        for point in run_points(runs, settings, listen, report, should_stop):
             _refuse_incomparable(point)
             points.append(point)
         return write_report(spec.output, points)

@@ -8,9 +8,9 @@ from typing import Any
 from service.errors import SettingsError
 from service.settings import Settings
 from service.studies.plot import BASE, FIT, TUNED, log_x, loss_y, new_figure, note, save
-from service.studies.point import Point, run_point, write_json
+from service.studies.point import Point, run_points, write_json
 from service.studies.power_law import PowerLaw, fit
-from service.studies.study import PointEvent, StudyReport, refuse_occupied, refuse_unmeasured
+from service.studies.study import StudyReport, refuse_unfit
 from service.training_spec import TrainingSpec
 from training.events import Listener
 
@@ -34,21 +34,19 @@ class DataSizeStudy:
         should_stop: Callable[[], bool],
     ) -> StudyReport:
         """See `Study`."""
-        refuse_unmeasured(spec)
-        refuse_occupied(spec)
+        refuse_unfit(spec)
         if spec.name is not None:
             raise SettingsError(
                 "--data-fractions publishes nothing: leave out --name, and publish the run you choose with "
                 "lorad adapters import FOLDER --name NAME"
             )
-        points = []
-        for number, fraction in enumerate(self.fractions, start=1):
-            label = f"{fraction:g} of the rows"
-            listen(PointEvent(label=label, number=number, total=len(self.fractions)))
-            output = spec.output / f"fraction-{fraction:g}"
-            run = spec.model_copy(update={"data_fraction": fraction, "output": output})
-            points.append(run_point(label, run, settings, listen, report, should_stop))
+        runs = [(f"{fraction:g} of the rows", _share(spec, fraction)) for fraction in self.fractions]
+        points = list(run_points(runs, settings, listen, report, should_stop))
         return write_report(spec.output, self.fractions, points)
+
+
+def _share(spec: TrainingSpec, fraction: float) -> TrainingSpec:
+    return spec.model_copy(update={"data_fraction": fraction, "output": spec.output / f"fraction-{fraction:g}"})
 
 
 def write_report(folder: Path, fractions: Sequence[float], points: Sequence[Point]) -> StudyReport:

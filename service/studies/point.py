@@ -4,14 +4,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import JsonValue
+
+from adapters.manifest import Manifest
 from service.errors import SettingsError
 from service.settings import Settings
+from service.studies.study import PointEvent
 from service.training_spec import TrainingSpec
+from service.warm_start import find_start
 from storage.durable import flush
 from training.events import Event, Listener, StartEvent
 
@@ -42,13 +47,13 @@ def run_point(
     """Do the run of `spec`, or read what it gave when it was done before.
 
     Raises:
-        SettingsError: it was done before with other settings or data.
-        TrainingError: see `run_training`.
+        SettingsError: it was done before with other settings, data or start.
+        AdapterError, TrainingError: see `run_training`.
     """
     # torch is loaded here and not sooner: a study is chosen before anything heavy is.
     from service.training_run import run_training
 
-    told = _told(spec)
+    told = _told(spec, settings)
     if spec.overwrite:
         shutil.rmtree(spec.output, ignore_errors=True)
     earlier = _read(spec.output / RESULT)
@@ -69,6 +74,33 @@ def run_point(
     return Point(label, spec.output, start, result)
 
 
+def run_points(
+    runs: Sequence[tuple[str, TrainingSpec]],
+    settings: Settings,
+    listen: Listener,
+    report: Callable[[str], None],
+    should_stop: Callable[[], bool],
+) -> Iterator[Point]:
+    """Do labelled runs one after the other, each announced; see `run_point`."""
+    for number, (label, spec) in enumerate(runs, start=1):
+        listen(PointEvent(label=label, number=number, total=len(runs)))
+        yield run_point(label, spec, settings, listen, report, should_stop)
+
+
+def lineage_of(folder: Path) -> dict[str, JsonValue]:
+    """What a version made of the finished run in `folder` tells of where it comes from."""
+    told = json.loads((folder / RESULT).read_text(encoding="utf-8"))["spec"]
+    files = zip(told["data"], told["data_digest"], strict=True)
+    data = Manifest.read(folder).data
+    lineage = {
+        "data": [{**source, "digest": f"sha256:{digest}"} for source, digest in files],
+        "data_digest": None if data is None else data.digest,
+        "init_from": told["init_from"],
+        "init_digest": told["init_digest"],
+    }
+    return {name: value for name, value in lineage.items() if value is not None}
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a JSON file whole or not at all."""
     staged = path.with_name(f".{path.name}")
@@ -77,10 +109,16 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     os.replace(staged, path)
 
 
-def _told(spec: TrainingSpec) -> dict[str, Any]:
-    values = spec.model_dump(mode="json", exclude=set(_NOT_COMPARED))
-    files = {"data_digest": spec.data, "validation_digest": spec.validation}
-    return values | {name: _digest(path) for name, path in files.items() if path is not None}
+def _told(spec: TrainingSpec, settings: Settings) -> dict[str, Any]:
+    """What a run is compared by with an earlier one: names stay the same while files and versions change."""
+    start = find_start(spec, settings)
+    return {
+        **spec.model_dump(mode="json", exclude=set(_NOT_COMPARED)),
+        "data_digest": [_digest(source.path) for source in spec.data],
+        "validation_digest": None if spec.validation is None else _digest(spec.validation),
+        "init_from": None if start is None else start.name,
+        "init_digest": None if start is None else start.digest,
+    }
 
 
 def _digest(path: Path) -> str | None:

@@ -63,22 +63,22 @@ class Study(Protocol):
         """
 
 
-def refuse_unmeasured(spec: TrainingSpec) -> None:
-    """Refuse a spec that holds no rows out.
-
-    Raises:
-        SettingsError: there is nothing to compare the runs by.
-    """
-    if spec.validation is None and spec.validation_fraction is None:
-        raise SettingsError("runs are compared by rows kept out of training: add --validation or --validation-fraction")
-
-
-def refuse_occupied(spec: TrainingSpec) -> None:
-    """Refuse a study's folder that holds something, unless it is to go on or to be replaced.
+def refuse_unfit(spec: TrainingSpec) -> None:
+    """Refuse what no study can be done with: no rows to compare the runs by, or a folder with something in it.
 
     Raises:
         SettingsError: says which flags there are.
     """
+    _refuse_unmeasured(spec)
+    _refuse_occupied(spec)
+
+
+def _refuse_unmeasured(spec: TrainingSpec) -> None:
+    if spec.validation is None and spec.validation_fraction is None:
+        raise SettingsError("runs are compared by rows kept out of training: add --validation or --validation-fraction")
+
+
+def _refuse_occupied(spec: TrainingSpec) -> None:
     occupied = spec.output.exists() and (not spec.output.is_dir() or any(spec.output.iterdir()))
     if occupied and not (spec.resume or spec.overwrite):
         raise SettingsError(

@@ -105,8 +105,8 @@ def variant(folder: Path, tmp_path: Path, change_tensors: Callable[..., None]) -
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    database = Database(f"sqlite:///{tmp_path}/lorad.db")
+def registry(tmp_path: Path, database_url: str) -> Iterator[Registry]:
+    database = Database(database_url)
     database.migrate()
     yield Registry(database, FolderStore(tmp_path / "folders"))
     database.dispose()

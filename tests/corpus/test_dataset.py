@@ -7,11 +7,19 @@ from typing import Any
 import pytest
 
 from corpus.columns import ColumnMapping
-from corpus.dataset import Dataset, load
-from corpus.errors import BadRowsError, NoUsableRowsError, UnknownLayoutError
+from corpus.dataset import Dataset, load, load_files
+from corpus.errors import (
+    BadRowsError,
+    MissingColumnError,
+    NoUsableRowsError,
+    RepeatedFileError,
+    UnknownLayoutError,
+)
 from corpus.records import Record
+from corpus.sources import Source
 
 Load = Callable[..., Dataset]
+Write = Callable[[str, bytes], Path]
 USER = {"role": "user", "content": "hi"}
 ASSISTANT = {"role": "assistant", "content": "hello"}
 
@@ -24,6 +32,16 @@ def load_rows(tmp_path: Path) -> Load:
         return load(path, **options)
 
     return load_them
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_file(name: str, content: bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return write_file
 
 
 def spoken(record: Record) -> list[tuple[str, Any]]:
@@ -220,3 +238,70 @@ def test_csv_and_json_lines_give_the_same_records(tmp_path: Path) -> None:
     first, second = (load(tmp_path / name).records[0] for name in ("a.csv", "a.jsonl"))
     assert first.messages == second.messages
     assert (first.line, second.line) == (2, 1)
+
+
+def test_files_of_any_format_and_layout_make_one_dataset(write: Write) -> None:
+    first = write("a.jsonl", b'{"question": "q1", "answer": "a1"}\n\n{"question": "q2", "answer": "a2"}\n')
+    second = write("b.csv", b"text,label\nt1,l1\n")
+    third = write("c.json", b'[{"text": "whole"}]')
+    found = load_files([Source(first), Source(second, 2), Source(third, 0.5)])
+    assert [(Path(record.file).name, record.line, record.weight) for record in found.records] == [
+        ("a.jsonl", 1, 1), ("a.jsonl", 3, 1), ("b.csv", 2, 2), ("c.json", 1, 0.5),
+    ]  # fmt: skip
+    assert [(file.layout, file.num_rows, file.weight) for file in found.files] == [
+        ("question/answer", 2, 1), ("text+label", 1, 2), ("text", 1, 0.5),
+    ]  # fmt: skip
+    assert (found.num_rows, found.path) == (4, f"{first}, {second}, {third}")
+
+
+def test_the_digest_of_several_files_covers_bytes_weights_and_order(write: Write) -> None:
+    first, second = (
+        write(name, b'{"question": "q", "answer": "%s"}\n' % name.encode()) for name in ("a.jsonl", "b.jsonl")
+    )
+
+    def digest(*sources: Source) -> str:
+        return load_files(sources).digest
+
+    digests = [
+        digest(Source(first)),
+        digest(Source(first, 2)),
+        digest(Source(first), Source(second)),
+        digest(Source(second), Source(first)),
+        digest(Source(first), Source(second, 2)),
+    ]
+    assert len(set(digests)) == 5
+    assert digests[0] == hashlib.sha256(first.read_bytes()).hexdigest()
+    second.rename(second.with_name("c.jsonl"))
+    assert digest(Source(first), Source(second.with_name("c.jsonl"))) == digests[2]
+    second.with_name("c.jsonl").write_bytes(b'{"question": "q", "answer": "other"}\n')
+    assert digest(Source(first), Source(second.with_name("c.jsonl"))) != digests[2]
+
+
+def test_one_file_under_two_names_is_refused(write: Write, tmp_path: Path) -> None:
+    file = write("a.jsonl", b'{"question": "q", "answer": "a"}\n')
+    (tmp_path / "link.jsonl").symlink_to(file)
+    with pytest.raises(RepeatedFileError, match=r"a\.jsonl is named twice; name it once, with a weight"):
+        load_files([Source(file), Source(file, 2)])
+    with pytest.raises(RepeatedFileError, match=r"a\.jsonl and .*link\.jsonl are the same file"):
+        load_files([Source(file), Source(tmp_path / "link.jsonl")])
+
+
+def test_faults_of_several_files_are_told_by_file(write: Write) -> None:
+    good = write("a.jsonl", b'{"question": "q", "answer": "a"}\n{"question": "q"}\n')
+    bad = write("b.jsonl", b'{"question": "q", "answer": "a"}\n{"question": "q", "answer": ""}\n')
+    with pytest.raises(BadRowsError) as caught:
+        load_files([Source(good), Source(bad)])
+    assert [(Path(row.file).name, row.line) for row in caught.value.bad] == [("a.jsonl", 2), ("b.jsonl", 2)]
+    odd = write("c.jsonl", b'{"ask": "q", "say": "a"}\n')
+    with pytest.raises(UnknownLayoutError, match=r"c\.jsonl: No known layout"):
+        load_files([Source(good), Source(odd)], skip_bad=True)
+
+
+def test_a_file_may_name_its_own_columns(write: Write) -> None:
+    usual = write("a.jsonl", b'{"question": "q", "answer": "a"}\n')
+    odd = write("b.jsonl", b'{"ask": "q", "say": "a"}\n')
+    own = ColumnMapping(prompt="ask", completion="say")
+    found = load_files([Source(usual), Source(odd, columns=own)])
+    assert [record.completion for record in found.records] == ["a", "a"]
+    with pytest.raises(MissingColumnError, match=r"a\.jsonl: There is no column 'ask'"):
+        load_files([Source(usual), Source(odd)], columns=own)

@@ -1,14 +1,16 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from corpus.dataset import Dataset
+from corpus.dataset import Dataset, load_files
 from corpus.findings import Finding
 from corpus.records import Record
 from corpus.report import Report, check
+from corpus.sources import Source
 from corpus.usable import CheckOptions
 
 Load = Callable[..., Dataset]
@@ -40,6 +42,11 @@ def found(report: Report, code: str) -> Finding:
     return one
 
 
+def lines(report: Report, code: str) -> tuple[int, ...]:
+    (told,) = found(report, code).lines.values()
+    return told
+
+
 def codes(findings: tuple[Finding, ...]) -> set[str]:
     return {finding.code for finding in findings}
 
@@ -47,14 +54,14 @@ def codes(findings: tuple[Finding, ...]) -> set[str]:
 def test_a_clean_set_has_nothing_to_say(dataset: Load) -> None:
     report = looked_over(dataset(("one two", "three"), ("four", "five")), max_length=10)
     assert report.findings == ()
-    assert (report.num_rows, report.num_usable, report.layout) == (2, 2, "question/answer")
+    assert (report.num_rows, report.num_usable, report.files[0].layout) == (2, 2, "question/answer")
 
 
 def test_a_row_without_a_label_is_refused_with_line_and_reason(dataset: Load) -> None:
     report = looked_over(dataset(("q", "a"), ("q", " ")))
     assert codes(report.refusals) == {"bad_rows"}
     refusal = found(report, "bad_rows")
-    assert (refusal.lines, refusal.samples[0].line) == ((2,), 2)
+    assert (lines(report, "bad_rows"), refusal.samples[0].line) == ((2,), 2)
     assert "is empty" in refusal.samples[0].detail
     assert "--skip-bad" in refusal.fix
 
@@ -81,7 +88,7 @@ def test_a_file_that_teaches_nothing_is_refused_even_when_skipping(dataset: Load
 def test_truncation_is_told_with_what_it_loses_the_worst_first(dataset: Load) -> None:
     report = looked_over(dataset(("a", "b c d e"), ("a", "b c d e f g h"), ("a", "b")), max_length=4)
     warning = found(report, "truncated")
-    assert warning.lines == (1, 2)
+    assert lines(report, "truncated") == (1, 2)
     assert [sample.line for sample in warning.samples] == [2, 1]
     assert "7 labelled tokens (58.3%) are lost" in warning.message
     assert "--max-length 9" in warning.fix
@@ -91,32 +98,32 @@ def test_repetitions_and_contradictions_are_told_with_lines(dataset: Load) -> No
     report = looked_over(
         dataset((SENTENCE, "a"), (SENTENCE + "!", "A"), ("", "b"), ("Hi", "x"), ("hi.", "y"), (SENTENCE + " now", "c"))
     )
-    assert found(report, "duplicate_rows").lines == (2,)
-    assert found(report, "conflicting_answers").lines == (4, 5)
+    assert lines(report, "duplicate_rows") == (2,)
+    assert lines(report, "conflicting_answers") == (4, 5)
     assert "'Hi' is answered 'x' and, line 5, 'y'" in found(report, "conflicting_answers").samples[0].detail
-    assert found(report, "near_duplicates").lines == (6,)
+    assert lines(report, "near_duplicates") == (6,)
     assert "like line 1" in found(report, "near_duplicates").samples[0].detail
-    assert found(report, "empty_prompt").lines == (3,)
+    assert lines(report, "empty_prompt") == (3,)
 
 
 def test_held_out_rows_that_training_gives_away_are_told(dataset: Load) -> None:
     train = dataset((SENTENCE, "a"), ("hello", "b"))
     test = dataset(("Hello!", "b"), ("new", "c"), (SENTENCE + " now", "a"), name="b.jsonl")
     report = looked_over(train, test=test)
-    assert (found(report, "leakage").lines, found(report, "near_leakage").lines) == ((1,), (3,))
+    assert (lines(report, "leakage"), lines(report, "near_leakage")) == ((1,), (3,))
     assert "1 of 3" in found(report, "leakage").message
     sample = found(report, "leakage").samples[0]
-    assert (sample.file, sample.line, sample.detail) == (test.path, 1, "as training line 2")
+    assert (sample.file, sample.line, sample.detail) == (test.path, 1, f"as training row {train.path}:2")
 
 
 def test_secrets_addresses_and_odd_characters_are_told_masked(dataset: Load) -> None:
     key = "AKIA" + "IOSFODNN7QRSTUVW"
     report = looked_over(dataset((f"my key {key}", "ok"), ("jane@acme.io", "ok then"), ("be\x07ll", " padded ")))
-    assert found(report, "secrets").lines == (1,)
+    assert lines(report, "secrets") == (1,)
     assert key not in json.dumps(report.to_json()["findings"])
     assert found(report, "email_addresses").samples[0].detail == "j…@acme.io"
-    assert found(report, "control_characters").lines == (3,)
-    assert found(report, "edge_whitespace").lines == (3,)
+    assert lines(report, "control_characters") == (3,)
+    assert lines(report, "edge_whitespace") == (3,)
 
 
 def test_a_row_in_another_language_is_told(dataset: Load) -> None:
@@ -124,7 +131,7 @@ def test_a_row_in_another_language_is_told(dataset: Load) -> None:
         (f"How long does it take until my bank card arrives in city number {n}?", f"About {n} days.") for n in range(20)
     ]
     report = looked_over(dataset(*rows, ("Wo bleibt meine neue Karte?", "Sie kommt morgen mit der Post zu Ihnen.")))
-    assert found(report, "language").lines == (21,)
+    assert lines(report, "language") == (21,)
     assert "'Sie kommt morgen" in found(report, "language").samples[0].detail
     assert dict(report.languages) == {"en": 20, "de": 1}
 
@@ -159,3 +166,29 @@ def test_a_report_is_json(dataset: Load, tokenise: Any) -> None:
     assert plain["findings"][0]["code"] == "bad_rows"
     assert (plain["tokens"] is None) == (tokenise is None)
     assert "rows" not in plain
+
+
+def test_rows_of_several_files_are_never_taken_for_each_other(tmp_path: Path) -> None:
+    names = ("a.jsonl", "b.jsonl")
+    rows = {
+        "a.jsonl": [(SENTENCE, "a"), ("x [INST]", "a"), ("", "b"), ("hi", "x")],
+        "b.jsonl": [(SENTENCE + "!", "A"), ("fine", "so"), ("good", "bye"), ("Hi.", "y"), (SENTENCE + " now", "c")],
+    }
+    for name in names:
+        lines = [json.dumps({"question": question, "answer": answer}) for question, answer in rows[name]]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    first, second = (str(tmp_path / name) for name in names)
+    data = load_files([Source(Path(first)), Source(Path(second), 2)], skip_bad=True)
+    report = looked_over(data, skip_bad=True)
+    assert [(row.file, row.line) for row in report.unusable] == [(first, 2)]
+    assert report.num_usable == 8
+    assert found(report, "duplicate_rows").lines == {second: (1,)}
+    assert f"as {first}:1" in found(report, "duplicate_rows").samples[0].detail
+    assert found(report, "conflicting_answers").lines == {first: (4,), second: (4,)}
+    assert f"answered 'x' and, {second}:4, 'y'" in found(report, "conflicting_answers").samples[0].detail
+    assert found(report, "near_duplicates").lines == {second: (5,)}
+    assert found(report, "empty_prompt").lines == {first: (3,)}
+    assert [(row.file, row.line, row.weight) for row in report.rows if row.line == 3] == [
+        (first, 3, 1), (second, 3, 2),
+    ]  # fmt: skip
+    assert [file["weight"] for file in json.loads(json.dumps(report.to_json()))["files"]] == [1, 2]

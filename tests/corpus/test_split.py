@@ -1,6 +1,8 @@
 import itertools
 import random
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -138,8 +140,8 @@ def test_leakage_finds_equal_and_nearly_equal_prompts() -> None:
     train = [record(1, "unrelated"), record(2, "Hello there!"), record(3, near), record(4, "hello there")]
     test = [record(5, "hello there"), record(6, near + " today"), record(7, "nothing like it")]
     exact, almost = leakage(train, test)
-    assert (exact.test_line, exact.train_line, exact.similarity, exact.exact) == (5, 2, 1.0, True)
-    assert (almost.test_line, almost.train_line, almost.exact) == (6, 3, False)
+    assert (exact.test.line, exact.train.line, exact.similarity, exact.exact) == (5, 2, 1.0, True)
+    assert (almost.test.line, almost.train.line, almost.exact) == (6, 3, False)
     assert 0.8 <= almost.similarity < 1
 
 
@@ -163,3 +165,27 @@ def test_nested_shares_are_parts_of_each_other_and_end_with_all(seed: int) -> No
 def test_a_share_that_is_none_is_refused(fraction: float) -> None:
     with pytest.raises(SplitError):
         nested_sample(numbered(1), fraction)
+
+
+def test_each_file_and_each_label_gives_its_share() -> None:
+    mixture = [
+        *(replace(item, file="large") for item in numbered(80)),
+        *(replace(record(line, f"other {line}"), file="small") for line in range(20)),
+        *(record(line, f"labelled {line}", "small" if line % 4 else "rare") for line in range(40)),
+    ]
+
+    def strata(records: Sequence[Record]) -> Counter[tuple[str, str | None]]:
+        return Counter((item.file, item.label) for item in records)
+
+    whole = {("large", None): 80, ("small", None): 20, ("f", "small"): 30, ("f", "rare"): 10}
+    assert strata(mixture) == whole
+    for part in (split(mixture, test_fraction=0.1).test, sample(mixture, 14)):
+        assert all(abs(strata(part)[name] - size / 10) <= 1 for name, size in whole.items())
+        assert set(strata(part)) == set(whole)
+
+
+def test_equal_prompts_of_two_files_stay_on_one_side() -> None:
+    twice = [replace(item, file=file) for file in ("a", "b") for item in numbered(20)]
+    sides = split(twice, test_fraction=0.3)
+    assert {item.line for item in sides.test} & {item.line for item in sides.train} == set()
+    assert len(sides.test) == 12

@@ -16,19 +16,29 @@ from storage.errors import DatabaseUrlError, NewerDatabaseError
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path}/lorad.db")
+def database(database_url: str) -> Iterator[Database]:
+    """On each kind in turn."""
+    yield from opened(database_url)
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Iterator[Database]:
+    yield from opened(f"sqlite:///{tmp_path}/lorad.db")
+
+
+def opened(url: str) -> Iterator[Database]:
+    database = Database(url)
     database.migrate()
     yield database
     database.dispose()
 
 
+_INSERT = text("INSERT INTO adapters (tenant, name, next_number, created_at) VALUES ('t', :name, 1, '2026-01-01')")
+
+
 def insert(database: Database, name: str) -> None:
-    statement = text(
-        "INSERT INTO adapters (tenant, name, next_number, created_at) VALUES ('t', :name, 1, '2026-01-01')"
-    )
     with database.session() as session:
-        session.execute(statement, {"name": name})
+        session.execute(_INSERT, {"name": name})
 
 
 def delete_all_then_fail(database: Database) -> None:
@@ -79,22 +89,22 @@ def test_a_reader_sees_one_state_while_a_writer_commits(database: Database) -> N
         assert session.execute(count).scalar() == before == 0
 
 
-def test_sqlite_is_durable_concurrent_and_checks_foreign_keys(database: Database) -> None:
-    assert pragma(database, "journal_mode") == "wal"
-    assert pragma(database, "synchronous") == 2
-    assert pragma(database, "foreign_keys") == 1
-    assert pragma(database, "busy_timeout") == 30_000
-    with pytest.raises(IntegrityError), database.session() as session:
+def test_sqlite_is_durable_concurrent_and_checks_foreign_keys(sqlite_database: Database) -> None:
+    assert pragma(sqlite_database, "journal_mode") == "wal"
+    assert pragma(sqlite_database, "synchronous") == 2
+    assert pragma(sqlite_database, "foreign_keys") == 1
+    assert pragma(sqlite_database, "busy_timeout") == 30_000
+    with pytest.raises(IntegrityError), sqlite_database.session() as session:
         session.execute(text("INSERT INTO adapter_aliases (adapter_id, name, version_id) VALUES (9, 'a', 9)"))
 
 
-def test_a_writing_transaction_takes_the_lock_before_it_reads(database: Database) -> None:
-    other = Database(database._engine.url.render_as_string())
+def test_a_writing_transaction_takes_the_lock_before_it_reads(sqlite_database: Database) -> None:
+    other = Database(sqlite_database._engine.url.render_as_string())
     with other._engine.connect() as raw:
         raw.exec_driver_sql("ROLLBACK")
         raw.exec_driver_sql("PRAGMA busy_timeout=0")
         raw.exec_driver_sql("BEGIN")
-        with database.session(), pytest.raises(Exception, match="database is locked"):
+        with sqlite_database.session(), pytest.raises(Exception, match="database is locked"):
             raw.exec_driver_sql("DELETE FROM adapters")
     other.dispose()
 
@@ -104,19 +114,20 @@ def count_up(url: str, times: int) -> None:
     database.migrate()
     for _ in range(times):
         with database.session() as session:
+            database.serialise(session, "counter")
             # Read, then write: with deferred transactions this is what fails under concurrency.
             number = session.execute(
                 text("SELECT next_number FROM adapters WHERE name = 'counter'")
             ).scalar_one_or_none()
             if number is None:
-                session.execute(text("INSERT INTO adapters VALUES (1, 't', 'counter', 1, '2026-01-01')"))
+                session.execute(_INSERT, {"name": "counter"})
             else:
                 session.execute(text("UPDATE adapters SET next_number = :n"), {"n": number + 1})
     database.dispose()
 
 
-def test_processes_that_start_together_migrate_once_and_lose_no_update(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/new/lorad.db"
+def test_processes_that_start_together_migrate_once_and_lose_no_update(database_url: str) -> None:
+    url = database_url
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=count_up, args=(url, 25)) for _ in range(4)]
     for worker in workers:
@@ -164,6 +175,7 @@ def test_migrating_needs_no_particular_folder(tmp_path: Path, monkeypatch: pytes
         ("sqlite:///:memory:", "name a file"),
         ("mysql://localhost/x", "'mysql' is not supported"),
         ("not an address", "cannot be parsed"),
+        ("postgresql+psycopg://localhost/x", "write postgresql+pg8000://"),
     ],
 )
 def test_an_unusable_address_is_refused(url: str, message: str) -> None:

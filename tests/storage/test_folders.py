@@ -10,14 +10,19 @@ from hypothesis import strategies as st
 
 from storage.errors import InvalidKeyError, StagedFolderError, UnknownFolderError
 from storage.folders import FolderStore
+from storage.objects.opening import open_objects
+from storage.shared_folders import SharedFolders
 
 KEY = "ab" + "0" * 62
 OTHER = "cd" + "1" * 62
 
 
-@pytest.fixture
-def folders(tmp_path: Path) -> FolderStore:
-    return FolderStore(tmp_path / "store")
+@pytest.fixture(params=["local", "shared"])
+def folders(request: pytest.FixtureRequest, tmp_path: Path) -> FolderStore:
+    if request.param == "local":
+        return FolderStore(tmp_path / "store")
+    objects = open_objects(request.getfixturevalue("s3_url"))
+    return SharedFolders(objects, tmp_path / "store", digest=lambda _folder: KEY, max_cache_bytes=1 << 30)
 
 
 def put(folders: FolderStore, key: str, content: str = "content") -> Path:

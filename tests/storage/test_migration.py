@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from alembic import command
+from sqlalchemy import inspect
 
 import storage
 from storage.database import Base, Database
@@ -23,9 +24,9 @@ def load_all_tables() -> None:
                 importlib.import_module(module.name)
 
 
-def test_the_migrations_make_exactly_the_declared_tables(tmp_path: Path) -> None:
+def test_the_migrations_make_exactly_the_declared_tables(database_url: str) -> None:
     load_all_tables()
-    database = Database(f"sqlite:///{tmp_path}/lorad.db")
+    database = Database(database_url)
     database.migrate()
 
     with database._engine.connect() as connection:
@@ -37,13 +38,13 @@ def test_the_migrations_make_exactly_the_declared_tables(tmp_path: Path) -> None
     database.dispose()
 
 
-def test_the_migrations_can_be_taken_back(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/lorad.db")
+def test_the_migrations_can_be_taken_back(database_url: str) -> None:
+    database = Database(database_url)
     database.migrate()
 
     with database._engine.begin() as connection:
         command.downgrade(configuration(connection), "base")
-        left = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
+        left = inspect(connection).get_table_names()
 
     assert left == ["alembic_version"]
     database.dispose()

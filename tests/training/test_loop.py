@@ -162,7 +162,7 @@ class Failing(Supervised):
 
 def test_a_diverging_run_says_where_and_gives_the_base_back(train: Train, base: LoadedBase) -> None:
     before = state_of(base.model)
-    with pytest.raises(DivergedError, match=r"step 3: loss nan.*rows \[\d, \d\].*--learning-rate \(now 0.005\)"):
+    with pytest.raises(DivergedError, match=r"step 3: loss nan.*rows data\.jsonl:1; .*--learning-rate \(now 0.005\)"):
         train(objective=Failing(math.nan), save_every=1)
     assert_untouched(base.model, before)
 

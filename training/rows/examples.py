@@ -1,6 +1,6 @@
 """Records to token rows, with what was cut off and what had to be refused."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -9,6 +9,8 @@ from base.errors import RenderingError
 from base.rendering import Example, Renderer, document
 from corpus.records import Record
 from training.errors import NoTrainingRowsError
+from training.rows.order import lengths_of
+from training.rows.parts import Part, parts_of
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,19 @@ class RefusedRow:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a token row comes from."""
+
+    file: str
+    line: int
+    weight: float = 1.0
+    """How often an epoch draws it."""
+
+
 @dataclass(frozen=True)
 class Prepared:
-    """The rows of one file as tokens."""
+    """The rows of a dataset as tokens."""
 
     examples: tuple[Example, ...]
     num_truncated: int
@@ -30,11 +42,30 @@ class Prepared:
     refused: tuple[RefusedRow, ...]
     rejected: tuple[Example, ...] = ()
     """Of preference pairs: the worse answer to each of `examples`."""
+    origins: tuple[Origin, ...] = ()
+    """Of each of `examples`, file after file; empty where they come from no file."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What an epoch draws from."""
+        return parts_of(self.origins) if self.origins else (Part(len(self.examples)),)
+
+    def places(self, rows: Iterable[int]) -> str:
+        """Where some rows stand, as `file:line`, for messages; their numbers from 1 where they come from no file."""
+        if not self.origins:
+            return ", ".join(str(row + 1) for row in sorted(set(rows)))
+        origins = [self.origins[row] for row in sorted(set(rows))]
+        return ", ".join(dict.fromkeys(f"{origin.file}:{origin.line}" for origin in origins))
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each row; a pair counts with both its answers."""
+        return lengths_of(self.examples, self.rejected)
 
     @property
     def num_tokens(self) -> int:
         """All tokens of all rows."""
-        return sum(len(example.input_ids) for example in (*self.examples, *self.rejected))
+        return sum(self.lengths)
 
     @property
     def num_labelled(self) -> int:
@@ -66,6 +97,7 @@ def prepare(records: Sequence[Record], encoder: Encoder, max_length: int) -> Pre
     A row whose template fails, or in which no labelled token is left, is refused.
     """
     examples: list[Example] = []
+    origins: list[Origin] = []
     refused: list[RefusedRow] = []
     num_truncated = 0
     for record in records:
@@ -81,7 +113,8 @@ def prepare(records: Sequence[Record], encoder: Encoder, max_length: int) -> Pre
             continue
         num_truncated += record.kind == "chat" and len(whole.input_ids) > max_length
         examples.extend(usable)
-    return Prepared(tuple(examples), num_truncated, tuple(refused))
+        origins.extend([Origin(record.file, record.line, record.weight)] * len(usable))
+    return Prepared(tuple(examples), num_truncated, tuple(refused), origins=tuple(origins))
 
 
 def refuse(prepared: Prepared, *, skip_bad: bool) -> None:

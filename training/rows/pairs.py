@@ -6,7 +6,7 @@ from base.errors import RenderingError
 from base.rendering import Example
 from corpus.messages import Message
 from corpus.records import Record
-from training.rows.examples import Encoder, Prepared, RefusedRow
+from training.rows.examples import Encoder, Origin, Prepared, RefusedRow
 
 
 def prepare_pairs(records: Sequence[Record], encoder: Encoder, max_length: int) -> Prepared:
@@ -16,6 +16,7 @@ def prepare_pairs(records: Sequence[Record], encoder: Encoder, max_length: int) 
     """
     chosen: list[Example] = []
     rejected: list[Example] = []
+    origins: list[Origin] = []
     refused: list[RefusedRow] = []
     num_truncated = 0
     for record in records:
@@ -26,8 +27,9 @@ def prepare_pairs(records: Sequence[Record], encoder: Encoder, max_length: int) 
             continue
         chosen.append(pair[0][0])
         rejected.append(pair[1][0])
+        origins.append(Origin(record.file, record.line, record.weight))
         num_truncated += any(was_cut for _, was_cut in pair)
-    return Prepared(tuple(chosen), num_truncated, tuple(refused), tuple(rejected))
+    return Prepared(tuple(chosen), num_truncated, tuple(refused), tuple(rejected), tuple(origins))
 
 
 class _Unusable(Exception):

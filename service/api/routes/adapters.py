@@ -1,16 +1,18 @@
 """`/v1/adapters`: versions in and out, and the aliases that point to them."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, BinaryIO, cast
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from starlette.background import BackgroundTask
 from starlette.responses import StreamingResponse
 
+from adapters.aliases import Move
 from adapters.archive import pack
-from adapters.errors import UnknownAdapterError
 from adapters.reference import NAME, Reference
+from adapters.search import find
+from adapters.transfer import export
 from adapters.version import Change, Version
 from service.api.pins import unpinning
 from service.api.principal import Publisher, Reader, Ready
@@ -24,8 +26,10 @@ from service.api.schemas.adapters import (
     VersionList,
     VersionReply,
 )
+from service.api.schemas.search import SearchQuery
 from service.api.state import ServerState, State
-from service.api.uploads import Uploaded, publish_upload
+from service.api.uploads import Uploaded, import_upload, publish_upload
+from service.signing import signing_key
 
 router = APIRouter(prefix="/v1/adapters", tags=["adapters"])
 
@@ -54,10 +58,13 @@ _FORM = {
 
 
 @router.get("")
-def list_adapters(principal: Reader, state: State) -> AdapterList:
-    """Every adapter of the caller's tenant, and where its versions are: on the device, in host memory, in the store."""
+def list_adapters(principal: Reader, state: State, search: Annotated[SearchQuery, Query()]) -> AdapterList:
+    """The tenant's adapters of which a version fulfils the search, by name, and where their versions are."""
     places = Places.now(state)
-    return AdapterList(data=[AdapterReply.of(adapter, places) for adapter in state.registry.adapters(principal.tenant)])
+    page = find(state.registry, principal.tenant, search.search, search.limit, search.after)
+    return AdapterList(
+        data=[AdapterReply.of(found.adapter, places, found.matches) for found in page.data], has_more=page.has_more
+    )
 
 
 @router.post("", status_code=201, openapi_extra=_FORM)
@@ -66,13 +73,18 @@ def upload(principal: Publisher, inference: Ready, state: State, uploaded: Uploa
     return _reply(publish_upload(inference, state, principal, uploaded), state)
 
 
+@router.post("/import", status_code=201, openapi_extra=_FORM)
+def import_archive(
+    principal: Publisher, inference: Ready, state: State, uploaded: Uploaded, allow_unsigned: bool = False
+) -> VersionReply:
+    """Publishes a signed archive with its metrics, tags and lineage; an empty name means the one that it had."""
+    return _reply(import_upload(inference, state, principal, uploaded, allow_unsigned=allow_unsigned), state)
+
+
 @router.get("/{name}")
 def show_adapter(principal: Reader, state: State, name: Name) -> AdapterReply:
     """One adapter with its newest version, and where its versions are."""
-    adapters = {adapter.name: adapter for adapter in state.registry.adapters(principal.tenant)}
-    if name not in adapters:
-        raise UnknownAdapterError(name, adapters)
-    return AdapterReply.of(adapters[name], Places.now(state))
+    return AdapterReply.of(state.registry.adapter(principal.tenant, name), Places.now(state))
 
 
 @router.delete("/{name}")
@@ -84,10 +96,12 @@ def delete_adapter(principal: Publisher, state: State, name: Name) -> Deleted:
 
 
 @router.get("/{name}/versions")
-def list_versions(principal: Reader, state: State, name: Name) -> VersionList:
-    """Every version, newest first."""
+def list_versions(principal: Reader, state: State, name: Name, checkpoints: bool = False) -> VersionList:
+    """Every version, newest first; with `checkpoints=true` also those that a job has published so far, after them."""
     places = Places.now(state)
     versions = state.registry.versions(principal.tenant, name)
+    if checkpoints:
+        versions += state.registry.checkpoints(principal.tenant, name)
     return VersionList(data=[VersionReply.of(version, places[version]) for version in versions])
 
 
@@ -109,12 +123,28 @@ def delete_version(principal: Publisher, state: State, name: Name, number: Numbe
 def download(principal: Reader, state: State, name: Name, number: Number) -> StreamingResponse:
     """A version as a .tar.gz of one PEFT folder."""
     version = state.registry.resolve(principal.tenant, Reference(name=name, number=number))
+    return _packed(f"{name}-{number}", lambda archive: pack(version, archive))
+
+
+@router.get("/{name}/versions/{number}/archive", response_class=StreamingResponse)
+def signed_archive(
+    principal: Reader, state: State, name: Name, number: Number, allow_unsigned: bool = False
+) -> StreamingResponse:
+    """A version with all that the registry knows of it, signed with the server's key, for another registry."""
+    key = signing_key(state.settings, required=not allow_unsigned)
+    reference = Reference(name=name, number=number)
+    return _packed(
+        f"{name}-{number}", lambda archive: export(state.registry, principal.tenant, reference, archive, key)
+    )
+
+
+def _packed(filename: str, write: Callable[[BinaryIO], None]) -> StreamingResponse:
     # Closed after the response. Its type lacks the name, not the methods.
     archive = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES))  # noqa: SIM115
-    pack(version, archive)
+    write(archive)
     headers = {
         "Content-Length": str(archive.tell()),
-        "Content-Disposition": f'attachment; filename="{name}-{number}.tar.gz"',
+        "Content-Disposition": f'attachment; filename="{filename}.tar.gz"',
     }
     archive.seek(0)
     return StreamingResponse(
@@ -124,10 +154,11 @@ def download(principal: Reader, state: State, name: Name, number: Number) -> Str
 
 @router.put("/{name}/aliases/{alias}")
 def set_alias(principal: Publisher, state: State, name: Name, alias: Name, body: AliasBody) -> VersionReply:
-    """Lets an alias point to a version."""
-    target = Reference(name=name, number=body.version)
+    """Lets an alias point to a version, if it still points where the caller expects."""
+    move = Move(alias=alias, number=body.version, expected=body.expected)
     change = Change(actor=principal.tenant, reason=body.reason)
-    return _reply(state.registry.set_alias(principal.tenant, target, alias, change), state)
+    [version] = state.registry.promote(principal.tenant, name, [move], change)
+    return _reply(version, state)
 
 
 @router.delete("/{name}/aliases/{alias}")

@@ -9,9 +9,9 @@ from evaluation.settings import GenerationSettings
 from service.api.cases import records_of
 from service.api.disconnect import until_disconnect
 from service.api.errors import invalid
-from service.api.evaluations import Stop
 from service.api.generation import resolve
 from service.api.keys import Principal
+from service.api.long_work import Stop
 from service.api.principal import Reader, Ready
 from service.api.request_id import access_record
 from service.api.schemas.evaluate import EvaluateBody, EvaluateReply, ModelReply

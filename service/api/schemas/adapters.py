@@ -1,5 +1,6 @@
 """`/v1/adapters`."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -18,8 +19,10 @@ class AliasBody(Schema):
     """Where an alias is to point."""
 
     version: int = Field(ge=1, le=999_999_999)
+    expected: int | None = Field(default=None, ge=0, le=999_999_999)
+    """Move it only if it points to this version now; 0: only if it does not exist. Default: wherever it points."""
     reason: Reason = ""
-    """Kept in the alias's history."""
+    """Kept in the adapter's history."""
 
 
 class RollbackBody(Schema):
@@ -33,10 +36,12 @@ class VersionReply(Reply):
     """One immutable version."""
 
     id: str
-    """The pinned `name:N`, as requests can name it."""
+    """The pinned `name:N` or `name:ckpt-step-N`, as requests can name it."""
     object: Literal["adapter.version"] = "adapter.version"
     name: str
-    number: int
+    number: int | None
+    """Null: a checkpoint, which has a step instead."""
+    checkpoint_step: int | None
     digest: str
     base_name: str
     base_digest: str
@@ -44,13 +49,18 @@ class VersionReply(Reply):
     size_bytes: int
     created_at: datetime
     source: str
+    job_id: str | None
+    """The finetuning job that made it."""
+    data_digest: str | None
+    """Of the rows it was trained on."""
     metrics: dict[str, float | None]
     lineage: dict[str, JsonValue]
     aliases: list[str]
+    tags: dict[str, str]
     residency: Placement
     """The nearest place where it is: on the device, in host memory, or in the store only."""
     pinned: bool
-    """Whether it was loaded to stay on the device."""
+    """Whether it was loaded to stay on the device, here or by a pin that every server honours."""
 
     @classmethod
     def of(cls, version: Version, place: Place) -> "VersionReply":
@@ -59,6 +69,7 @@ class VersionReply(Reply):
             id=str(version.reference),
             name=version.name,
             number=version.number,
+            checkpoint_step=version.checkpoint_step,
             digest=version.digest,
             base_name=version.base_name,
             base_digest=version.base_digest,
@@ -66,18 +77,21 @@ class VersionReply(Reply):
             size_bytes=version.size_bytes,
             created_at=version.created_at,
             source=version.source,
+            job_id=version.job_id,
+            data_digest=version.data_digest,
             metrics={name: finite(value) for name, value in version.metrics.items()},
             lineage=dict(version.lineage),
             aliases=list(version.aliases),
+            tags=dict(version.tags),
             residency=place.residency,
-            pinned=place.pinned,
+            pinned=place.pinned or version.pinned,
         )
 
 
 class PlacedVersion(Reply):
     """Where one version is."""
 
-    number: int
+    number: int | None
     digest: str
     residency: Placement
     pinned: bool
@@ -96,10 +110,15 @@ class AdapterReply(Reply):
     versions: list[PlacedVersion]
     """Newest first."""
     aliases: dict[str, int]
+    keep_versions: int | None
+    """How many of its newest versions retention keeps; null: as the server's settings say."""
+    matches: list[int]
+    """Numbers of the versions that fulfil the search, newest first; every one where nothing is searched for."""
 
     @classmethod
-    def of(cls, adapter: Adapter, places: Places) -> "AdapterReply":
-        """Of an adapter and where its versions are."""
+    def of(cls, adapter: Adapter, places: Places, matches: Sequence[Version] | None = None) -> "AdapterReply":
+        """Of an adapter, where its versions are, and which of them fulfil a search."""
+        matching = adapter.versions if matches is None else matches
         return cls(
             id=adapter.name,
             name=adapter.name,
@@ -111,11 +130,13 @@ class AdapterReply(Reply):
                     number=version.number,
                     digest=version.digest,
                     residency=places[version].residency,
-                    pinned=places[version].pinned,
+                    pinned=places[version].pinned or version.pinned,
                 )
                 for version in adapter.versions
             ],
             aliases=dict(adapter.aliases),
+            keep_versions=adapter.keep_versions,
+            matches=[version.number for version in matching if version.number is not None],
         )
 
 
@@ -124,6 +145,8 @@ class AdapterList(Reply):
 
     object: Literal["list"] = "list"
     data: list[AdapterReply]
+    has_more: bool
+    """Whether there are others after the last; its id is the `after` of the next page."""
 
 
 class VersionList(Reply):

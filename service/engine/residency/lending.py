@@ -76,6 +76,11 @@ class Lending:
         """Those of the claim's leases whose adapters are in no slot; one that is drained is still in its own."""
         return [lease for lease in claim if lease.source.digest not in self.resident]
 
+    def in_use(self) -> set[str]:
+        """Digests that somebody holds or waits for."""
+        held = {digest for digest, entry in self.resident.items() if entry.num_leases}
+        return held | {lease.source.digest for claim in self.waiting.values() for lease in claim}
+
     def settle(self, digest: str, slot: Slot, expected: Expectation) -> None:
         """The adapter is in its slot; grants what waited for it."""
         self.resident[digest] = Resident(slot, expected)

@@ -122,6 +122,11 @@ class Residency:
         with self._changed:
             return list(self._lending.resident)
 
+    def in_use(self) -> set[str]:
+        """Digests that a request or a pin holds or waits for."""
+        with self._changed:
+            return self._lending.in_use()
+
     def close(self) -> None:
         """Stops loading; pending leases stay pending, and a read that hangs is left behind."""
         with self._changed:

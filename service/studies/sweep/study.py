@@ -6,18 +6,18 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import JsonValue
 
 from service.errors import SettingsError
 from service.publication import check_bounds, publish_folder
 from service.settings import Settings
-from service.studies.point import run_point
-from service.studies.study import PointEvent, StudyReport, refuse_occupied, refuse_unmeasured
+from service.studies.point import lineage_of, run_point
+from service.studies.study import PointEvent, StudyReport, refuse_unfit
 from service.studies.sweep.report import write_report
 from service.studies.sweep.space import Sweep
 from service.training_spec import TrainingSpec
@@ -67,8 +67,7 @@ class SweepStudy:
         should_stop: Callable[[], bool],
     ) -> StudyReport:
         """See `Study`."""
-        refuse_unmeasured(spec)
-        refuse_occupied(spec)
+        refuse_unfit(spec)
         if spec.name is not None:
             check_bounds(spec.name, self._largest_rank(spec), spec.base_model, settings)
         if spec.overwrite:
@@ -152,13 +151,16 @@ class SweepStudy:
             folder = trial_folder(spec.output, best.params)
             _link(spec.output / BEST, folder)
             if spec.name is not None:
-                lineage: dict[str, JsonValue] = {"sweep_trials": len(done), "data": str(spec.data)}
+                lineage = {"sweep_trials": len(done), **lineage_of(folder)}
                 version = publish_folder(spec.name, spec.tenant, folder, spec.base_model, settings, lineage)
         return write_report(spec.output, done, best, None if version is None else str(version.reference))
 
     def _largest_rank(self, spec: TrainingSpec) -> int:
-        rank = self.sweep.space.get("rank")
-        return spec.config.rank if rank is None else max(int(value or 0) for value in rank.extremes)
+        """As published: PiSSA and OLoRA publish twice the rank that they train."""
+        space = self.sweep.space
+        tried = {name: space[name].extremes for name in ("rank", "init") if name in space}
+        mixes: list[dict[str, Any]] = [dict(zip(tried, values, strict=True)) for values in product(*tried.values())]
+        return int(max(spec.config.model_copy(update=mix).published_rank for mix in mixes))
 
 
 def trial_folder(output: Path, params: dict[str, Any]) -> Path:

@@ -60,21 +60,35 @@ class Running:
 
 
 class AsgiCall:
-    """One POST made within the server's event loop: it can run beside the client's, and hang up in the middle."""
+    """One request made within the server's event loop: it can run beside the client's, and hang up in the middle."""
 
-    def __init__(self, server: Running, path: str, body: bytes, *, content_type: str = "application/json") -> None:
+    def __init__(
+        self,
+        server: Running,
+        path: str,
+        body: bytes = b"",
+        *,
+        method: str = "POST",
+        query: str = "",
+        content_type: str = "application/json",
+        **headers: str,
+    ) -> None:
         self._server = server
         self._scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
-            "method": "POST",
+            "method": method,
             "path": path,
             "raw_path": path.encode(),
             "root_path": "",
             "scheme": "http",
-            "query_string": b"",
-            "headers": [(b"host", b"127.0.0.1"), (b"content-type", content_type.encode())],
+            "query_string": query.encode(),
+            "headers": [
+                (b"host", b"127.0.0.1"),
+                (b"content-type", content_type.encode()),
+                *((name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()),
+            ],
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 80),
             "state": server.client.app_state.copy(),
@@ -156,6 +170,7 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Pa
             "shutdown_timeout": 5,
             "port": 0,
             "kv_cache_memory_bytes": 4 << 20,
+            "workers": 0,
             **overrides,
         }
         return Settings(home=tmp_path_factory.mktemp("home"), **values)

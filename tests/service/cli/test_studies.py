@@ -34,7 +34,7 @@ def many(tmp_path: Path) -> Path:
     return path
 
 
-def curve(run: Run, rows: Path, output: Path, *flags: str) -> Any:
+def curve(run: Run, rows: Path, output: Path, *flags: str | Path) -> Any:
     held_out = ("--validation-fraction", "0.25")
     return run("train", "--data", rows, *held_out, "--output", output, *QUICK, "--json", *flags)
 
@@ -232,3 +232,55 @@ def test_a_hopeless_trial_is_given_up_and_its_checkpoints_go(run: Run, many: Pat
         assert not (output / "trials" / trial["folder"] / "checkpoints").exists()
     assert {1e-6} <= {trial["params"]["learning_rate"] for trial in given_up}
     assert report["best"]["params"]["learning_rate"] == 2e-2
+
+
+def test_a_curve_over_several_files_is_not_mixed_with_another_weight(run: Run, many: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more.csv"
+    more.write_text("question,answer\n" + "".join(f"what of card {n}?,card {n % 3}\n" for n in range(20)))
+    output = tmp_path / "curve"
+    flags = ("--data", more, "--data-fractions", "0.5,1.0")
+    assert curve(run, many, output, *flags).code == 0
+    points = json.loads((output / "curve.json").read_text())["points"]
+    assert [(point["train_rows"], point["valid_rows"]) for point in points] == [(22, 15), (45, 15)]
+    other = curve(run, many, output, "--data", f"{more}=2", "--data-fractions", "0.5,1.0", "--resume")
+    assert (other.code, "another data;" in other.err) == (1, True)
+    with more.open("a") as file:
+        file.write("new?,new\n")
+    changed = curve(run, many, output, *flags, "--resume")
+    assert (changed.code, "data_digest" in changed.err) == (1, True)
+
+
+def test_a_point_that_began_with_another_version_is_not_reused(run: Run, many: Path, tmp_path: Path) -> None:
+    flags = ("--data", many, *QUICK[:-2])
+    assert run("train", *flags, "--output", tmp_path / "first", "--name", "start").code == 0
+    output = tmp_path / "curve"
+    go_on = ("--data", many, "--validation-fraction", "0.25", "--output", output, "--epochs", "1", "--init-from")
+    assert run("train", *go_on, "start", "--data-fractions", "0.5").code == 0
+    assert run("train", *go_on, "start", "--data-fractions", "0.5", "--resume").code == 0
+    assert run("train", *flags, "--seed", "1", "--output", tmp_path / "second", "--name", "start").code == 0
+    newer = run("train", *go_on, "start", "--data-fractions", "0.5", "--resume")
+    assert (newer.code, "init_digest" in newer.err) == (1, True)
+    assert run("train", *go_on, "start:1", "--data-fractions", "0.5", "--resume").code == 0
+    # A folder's name says even less than a version's.
+    folder = ("--data-fractions", "0.5", "--overwrite")
+    assert run("train", *go_on, tmp_path / "first", *folder).code == 0
+    shutil.copytree(tmp_path / "second", tmp_path / "first", dirs_exist_ok=True)
+    assert "init_digest" in run("train", *go_on, tmp_path / "first", *folder[:2], "--resume").err
+
+
+def test_a_sweep_whose_published_rank_is_too_large_is_refused_at_once(
+    run: Run, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORAD_MAX_LORA_RANK", "6")
+    path = tmp_path / "sweep.toml"
+    path.write_text('trials = 1\n[space]\nrank = { low = 2, high = 4 }\ninit = { choices = ["default", "pissa"] }\n')
+    done = curve(run, many, tmp_path / "sweep", "--sweep", path, "--name", "support")
+    assert (done.code, "8" in done.err, "MAX_LORA_RANK" in done.err) == (1, True, True), done.err
+    assert not (tmp_path / "sweep").exists()
+    # Without PiSSA the same ranks are published as they are.
+    path.write_text("trials = 1\n[space]\nrank = { low = 2, high = 4 }\n")
+    done = curve(run, many, tmp_path / "sweep", "--sweep", path, "--name", "support")
+    assert done.code == 0, done.err
+    (version,) = json.loads(run("adapters", "show", "support", "--json").out)
+    assert version["lineage"]["data"][0]["digest"].startswith("sha256:")
+    assert version["lineage"]["sweep_trials"] == 1

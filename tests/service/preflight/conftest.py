@@ -57,7 +57,7 @@ def counts() -> Callable[..., list[RowTokens]]:
 
     def make(*lengths: int) -> list[RowTokens]:
         return [
-            RowTokens(line=n, length=m, labelled=m // 2, kept=m, kept_labelled=m // 2, first_label=m - m // 2)
+            RowTokens(file="f", line=n, length=m, labelled=m // 2, kept=m, kept_labelled=m // 2, first_label=m - m // 2)
             for n, m in enumerate(lengths, start=1)
         ]
 

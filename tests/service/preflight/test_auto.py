@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
-from service.preflight.auto import AutoChoice, AutoFacts, batch_size, choose, learning_rate
+from service.preflight.auto import AutoChoice, AutoFacts, batch_size, choose, decide, learning_rate
+from training.config import AskedConfig, TrainingConfig
 
 GIB = 1 << 30
 
@@ -55,3 +58,19 @@ def test_nothing_fits_and_one_row_is_left() -> None:
 def test_both_are_chosen_together() -> None:
     assert [choice.name for choice in choose(facts())] == ["learning_rate", "batch_size"]
     assert all(isinstance(choice, AutoChoice) and choice.reason for choice in choose(facts()))
+
+
+def test_accumulated_batches_count_together() -> None:
+    assert batch_size(replace(facts(), accumulation=4)).value == 4
+    assert batch_size(replace(facts(num_rows=256), accumulation=4)).value == 2
+    assert batch_size(replace(facts(), accumulation=64)).value == 1
+
+
+def test_only_what_was_left_open_is_decided() -> None:
+    choices = choose(facts())
+    asked = AskedConfig(learning_rate="auto", batch_size=3)
+    assert decide(asked, choices) == TrainingConfig(learning_rate=choices[0].value, batch_size=3)
+    assert decide(AskedConfig(batch_size="auto"), choices).batch_size == 16
+    assert decide(AskedConfig(rank=3), ()) == TrainingConfig(rank=3)
+    with pytest.raises(KeyError):
+        decide(asked, ())

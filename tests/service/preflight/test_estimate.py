@@ -1,4 +1,5 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from service.preflight.machine import MachineMemory
 from service.preflight.shape import ModelShape
 from training.config import TrainingConfig
 from training.rows.order import Schedule
+from training.rows.parts import Part
 
 Counts = Callable[..., list[RowTokens]]
 
@@ -24,7 +26,7 @@ def test_steps_and_tokens_are_the_trainers(
     rows = counts(*[10] * 50)
     run = plan(**config)
     schedule = Schedule(
-        num_rows=50,
+        parts=(Part(50),),
         batch_size=run.config.batch_size,
         accumulation=run.config.gradient_accumulation,
         epochs=run.config.epochs,
@@ -38,20 +40,14 @@ def test_steps_and_tokens_are_the_trainers(
     assert found.labelled_tokens * 2 == pytest.approx(found.tokens, abs=2)
 
 
-def test_time_is_a_measured_pass_scaled_by_tokens(tiny_shape: ModelShape, roomy: MachineMemory, counts: Counts) -> None:
-    rows = counts(*range(10, 110))
-    probed: list[Sequence[int]] = []
-
-    def probe(chosen: Sequence[int]) -> float:
-        probed.append(chosen)
-        warm_up = 100.0 if len(probed) == 1 else 0.0
-        return warm_up + 0.001 * sum(rows[at].kept for at in chosen)
-
-    found = estimate(tiny_shape, plan(batch_size=10), rows, roomy, probe)
-    assert found.seconds == pytest.approx(0.001 * found.tokens)
-    assert len(probed) == 2
-    assert [rows[at].kept for at in probed[0]] == list(range(55, 65))
-    assert estimate(tiny_shape, plan(), rows, roomy).seconds is None
+def test_a_files_weight_counts_in_steps_and_tokens(
+    tiny_shape: ModelShape, roomy: MachineMemory, counts: Counts
+) -> None:
+    rows = [*counts(*[10] * 30), *(replace(row, file="b", weight=2.5) for row in counts(*[20] * 8))]
+    found = estimate(tiny_shape, plan(batch_size=10, epochs=2), rows, roomy)
+    assert (found.steps_per_epoch, found.steps) == (5, 10)
+    assert found.tokens == 2 * (30 * 10 + 2.5 * 8 * 20)
+    assert found.labelled_tokens * 2 == found.tokens
 
 
 def test_the_largest_pass_is_bounded_by_the_pack_and_by_the_rows(roomy: MachineMemory, counts: Counts) -> None:
@@ -94,3 +90,48 @@ def test_a_padded_run_is_told_a_smaller_batch(eight_billion: ModelShape, counts:
     machine = MachineMemory(free_bytes=40 << 30, resident_bytes=0)
     found = estimate(eight_billion, plan(layout="padded", batch_size=16), counts(*[1000] * 40), machine)
     assert found.remedies[0].change.startswith("--batch-size ")
+
+
+def applied(run: RunPlan, change: str) -> RunPlan:
+    """`run` as the flags in `change` would make it."""
+    words = change.split()
+    while words:
+        flag = words.pop(0).removeprefix("--").replace("-", "_")
+        if flag == "quantization":
+            run = replace(run, quantization=words.pop(0))  # type: ignore[arg-type]
+        else:
+            run = run.with_config(**{flag: True if flag == "activation_checkpointing" else int(words.pop(0))})
+    return run
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+@pytest.mark.parametrize("on_cpu", [True, False])
+@pytest.mark.parametrize("free_gib", [8, 12, 16, 20])
+def test_every_remedy_is_enough_when_it_is_applied(
+    eight_billion: ModelShape, counts: Counts, layout: str, on_cpu: bool, free_gib: int
+) -> None:
+    rows = counts(*range(200, 1000, 20))
+    machine = MachineMemory(free_bytes=free_gib << 30, resident_bytes=1 << 29)
+    run = replace(plan(layout=layout, batch_size=16), on_cpu=on_cpu)
+    found = estimate(eight_billion, run, rows, machine)
+    assert not found.fits
+    for remedy in found.remedies:
+        again = estimate(eight_billion, applied(run, remedy.change), rows, machine)
+        assert again.fits
+        assert again.needs_bytes == remedy.needs_bytes
+
+
+def test_there_is_a_remedy_where_the_weights_alone_would_fit(eight_billion: ModelShape, counts: Counts) -> None:
+    machine = MachineMemory(free_bytes=22 << 30, resident_bytes=0)
+    assert estimate(eight_billion, plan(batch_size=16), counts(*[1000] * 40), machine).remedies
+
+
+@pytest.mark.parametrize("init", ["pissa", "olora"])
+def test_adapters_with_a_start_of_their_own_are_twice_as_large_and_take_more(
+    tiny_shape: ModelShape, roomy: MachineMemory, counts: Counts, init: str
+) -> None:
+    rows = counts(*[50] * 40)
+    plain, other = (estimate(tiny_shape, plan(init=kind), rows, roomy) for kind in ("default", init))
+    assert other.adapter_bytes == 2 * plain.adapter_bytes
+    assert other.memory.adapter_bytes > plain.memory.adapter_bytes
+    assert other.memory.activations_bytes > plain.memory.activations_bytes

@@ -32,7 +32,7 @@ def test_a_sound_run_is_told_what_it_costs(source: BaseSource, load_rows: LoadRo
     assert {"leakage"} <= {warning.code for warning in found.warnings}
     assert [choice.name for choice in found.choices] == ["learning_rate", "batch_size"]
     assert "30 rows" in summary(found)
-    assert [record.line for record, _ in flight.first_row(load_rows(*GOOD).records)] == [1]
+    assert [record.line for record, _ in flight.first_rows(load_rows(*GOOD).records)] == [1]
 
 
 def test_refusals_name_file_line_value_and_fix(source: BaseSource, load_rows: LoadRows) -> None:
@@ -92,3 +92,22 @@ def test_a_preflight_is_json(source: BaseSource, load_rows: LoadRows) -> None:
     assert plain["estimate"]["memory"]["weights_bytes"] > 0
     assert plain["base"]["template"] == "chat"
     assert plain["choices"][0]["reason"]
+
+
+def test_of_preference_pairs_both_conversations_are_paid_for(source: BaseSource, load_rows: LoadRows) -> None:
+    pairs = [
+        {"prompt": f"what is ticket {n} about", "chosen": f"about refund {n}", "rejected": "no idea " * 20}
+        for n in range(30)
+    ]
+    one, both = (
+        fly(request(source, load_rows(*pairs), config=TrainingConfig(method=method))).preflight.estimate
+        for method in ("sft", "dpo")
+    )
+    assert one is not None
+    assert both is not None
+    assert both.steps == one.steps
+    assert both.epoch_tokens > 2 * one.epoch_tokens
+    assert both.memory.activations_bytes > 2 * one.memory.activations_bytes
+    assert f"{both.epoch_tokens:,} tokens" in summary(
+        fly(request(source, load_rows(*pairs), config=TrainingConfig(method="dpo"))).preflight
+    )

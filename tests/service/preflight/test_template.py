@@ -7,8 +7,11 @@ from transformers import PreTrainedTokenizerBase
 
 from base.errors import RenderingError
 from base.rendering import create_renderer
+from corpus.dataset import load
 from corpus.records import Record
 from service.preflight.template import FittingEncoder, features, special_tokens
+from training.rows.cache import TokenCache
+from training.rows.examples import Encoder
 
 Save = Callable[..., PreTrainedTokenizerBase]
 CALL = {"type": "function", "id": "1", "function": {"name": "f", "arguments": {}}}
@@ -82,3 +85,18 @@ def test_each_row_is_encoded_once(tmp_path: Path, save_tokenizer: Save) -> None:
 
 def test_the_bases_control_tokens_are_known(tmp_path: Path, save_tokenizer: Save) -> None:
     assert {"<|im_start|>", "<|im_end|>", "<|endoftext|>"} <= special_tokens(save_tokenizer(tmp_path))
+
+
+def test_a_row_that_an_earlier_run_encoded_is_not_encoded_again(
+    tmp_path: Path, save_tokenizer: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jsonl").write_text('{"question": "hi", "answer": "hello"}\n')
+    dataset = load(tmp_path / "a.jsonl")
+    tokenizer, cache = save_tokenizer(tmp_path), TokenCache(tmp_path / "tokens")
+    first, second = encoder(tokenizer), encoder(tokenizer)
+    first.remember(dataset, cache)
+    expected = first(dataset.records[0])
+    first.save()
+    second.remember(dataset, cache)
+    monkeypatch.setattr(Encoder, "__call__", None)
+    assert second(dataset.records[0]) == expected

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 
 from base.loader import LoadedBase
-from base.rendering import Renderer, create_renderer
+from base.rendering import Example, Renderer, create_renderer
 from corpus.records import Record
 from training.errors import NoTrainingRowsError
-from training.rows.examples import Encoder, Prepared, prepare, refuse
+from training.rows.examples import Encoder, Origin, Prepared, prepare, refuse
 
 LONG = "the answer to the question is in the text of the ticket. " * 4
 
@@ -23,6 +23,13 @@ def chat_record(prompt: str, answer: str, line: int = 1) -> Record:
 
 def text_record(text: str) -> Record:
     return Record(kind="text", file="data.jsonl", line=1, row={}, text=text)
+
+
+def test_rows_are_named_by_file_and_line_and_without_files_by_number() -> None:
+    row = Example((1, 2), (False, True))
+    origins = (Origin("a", 4), Origin("a", 4), Origin("b", 1))
+    assert Prepared((row,) * 3, 0, (), origins=origins).places([2, 0, 1, 0]) == "a:4, b:1"
+    assert Prepared((row,) * 3, 0, ()).places([2, 0, 2]) == "1, 3"
 
 
 def test_rows_that_fit_are_kept_whole(encoder: Encoder) -> None:

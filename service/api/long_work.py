@@ -1,4 +1,4 @@
-"""Evaluations under way: few at once, each on a thread for its whole time, stopped when nobody waits for it."""
+"""Work of minutes: little at once, each on a thread for its whole time, stopped when nobody waits for it."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ _RETRY_AFTER_SECONDS = 10
 
 
 class Stop:
-    """Ends an evaluation at its next answer."""
+    """Ends a piece of work where it next looks."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
@@ -33,17 +33,19 @@ class Stop:
             raise EngineClosedError
 
 
-class Evaluations:
-    """The places for evaluations.
+class LongWork:
+    """The places for work of one kind.
 
     Args:
+        noun: what is done, in the plural; names the error code.
         limit: how many may run at once.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, noun: str, limit: int) -> None:
+        self._noun = noun
         self._limit = limit
         self._free = threading.Semaphore(limit)
-        self._pool = ThreadPoolExecutor(limit, thread_name_prefix="evaluation")
+        self._pool = ThreadPoolExecutor(limit, thread_name_prefix=noun)
 
     async def run(self, work: Callable[[Stop], T], stop: Stop) -> T:
         """The result of `work`. Whoever stops waiting for it stops it too; its place is free when its thread is.
@@ -52,10 +54,13 @@ class Evaluations:
             ApiError: every place is taken.
         """
         if not self._free.acquire(blocking=False):
-            message = f"{self._limit} evaluations are running, which is the limit; try again later"
+            message = f"{self._limit} {self._noun} are running, which is the limit; try again later"
             raise ApiError(
                 Problem(
-                    status=429, message=message, code="too_many_evaluations", retry_after_seconds=_RETRY_AFTER_SECONDS
+                    status=429,
+                    message=message,
+                    code=f"too_many_{self._noun}",
+                    retry_after_seconds=_RETRY_AFTER_SECONDS,
                 )
             )
         running = self._pool.submit(work, stop)

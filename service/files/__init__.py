@@ -1,0 +1,1 @@
+"""Files that jobs train on: uploaded once, checked, kept until they are deleted."""

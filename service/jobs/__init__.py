@@ -1,0 +1,1 @@
+"""Finetuning jobs: what was asked, the queue they wait in, and the workers that run them."""

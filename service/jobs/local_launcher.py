@@ -1,0 +1,107 @@
+"""Commands on this machine, each in a process group of its own that dies with its launcher."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from service.jobs.errors import LaunchError
+from service.jobs.launcher import Launch
+
+_LAST_BYTES = 8192
+_KILL_SECONDS = 10
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class LocalLauncher:
+    """Process groups on a leash.
+
+    Args:
+        logs: a folder for what the commands write to standard error.
+    """
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+
+    def start(self, launch: Launch) -> "LocalRun":
+        """See `Launcher`."""
+        resources = launch.resources
+        environment = {**os.environ, **launch.environment}
+        if resources.cpu_threads is not None:
+            environment |= dict.fromkeys(_THREADS, str(resources.cpu_threads))
+        command = ["nice", "-n", str(resources.niceness), *launch.command] if resources.niceness else launch.command
+        log = self._logs / f"{launch.name}.log"
+        try:
+            self._logs.mkdir(parents=True, exist_ok=True)
+            with log.open("wb") as errors:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "service.jobs.leash", str(launch.lease_seconds), *command],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    env=environment,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise LaunchError(f"{launch.name} cannot be started: {error.strerror or error}") from error
+        return LocalRun(process, log)
+
+
+class LocalRun:
+    """One of them; see `Running`."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self._process = process
+        self._log = log
+        self._read = False
+
+    def lines(self) -> Iterator[str]:
+        """See `Running`."""
+        assert self._process.stdout is not None
+        self._read = True
+        with self._process.stdout as output:
+            for line in output:
+                yield line.decode("utf-8", "replace").rstrip("\n")
+
+    def renew(self) -> None:
+        """See `Running`."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError, ValueError):
+            self._process.stdin.write(b".")
+            self._process.stdin.flush()
+
+    def interrupt(self) -> None:
+        """See `Running`."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """See `Running`."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_KILL_SECONDS)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        if not self._read:
+            # Otherwise whoever reads it closes it, at the end that comes now.
+            self._process.stdout.close()
+
+    def status(self) -> int | None:
+        """See `Running`."""
+        status = self._process.poll()
+        return status if status is None or status >= 0 else 128 - status
+
+    def last_words(self) -> str:
+        """See `Running`."""
+        try:
+            with self._log.open("rb") as file:
+                file.seek(max(0, self._log.stat().st_size - _LAST_BYTES))
+                return file.read().decode("utf-8", "replace").strip()
+        except OSError:
+            return ""

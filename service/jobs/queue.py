@@ -1,0 +1,249 @@
+"""The workers' side of jobs: claims with leases and fencing tokens.
+
+A claim is a job, the worker that has it and a token that rises with each claim. Every write happens in one transaction
+with a look at the token, so a worker that was thought dead and comes back changes nothing.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, cast
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from service.jobs.changes import add_event, end, now_of, set_status
+from service.jobs.errors import StaleClaimError
+from service.jobs.job import CLAIMED, Job, JobError, NewEvent
+from service.jobs.jobs import job_of
+from service.jobs.order import Waiting, choose
+from service.jobs.tables import JobCheckpointRow, JobRow
+from storage.columns import UtcDateTime
+from storage.database import Database
+
+_LOCK = "job queue"
+Wanted = Literal["run", "pause"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A worker's hold on a job."""
+
+    job: Job
+    worker: str
+    token: int
+    checkpoint: str | None
+    """Key prefix of the checkpoint to go on from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewCheckpoint:
+    """A checkpoint that requests can name."""
+
+    step: int
+    metrics: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """News of a run; what is None stays as it is."""
+
+    events: Sequence[NewEvent] = ()
+    training: bool = False
+    """The first step is near: rows and settings are sound."""
+    step: int | None = None
+    total_steps: int | None = None
+    trained_tokens: int | None = None
+    eta_seconds: float | None = None
+    checkpoints: Sequence[NewCheckpoint] = ()
+    state_key: str | None = None
+    """Of what another worker would go on from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueLimits:
+    """Bounds of the queue."""
+
+    lease_seconds: float = 60
+    """After which a worker that is not heard of has lost its job."""
+    max_running: int = 1_000_000
+    """Jobs of one tenant that run at once."""
+    max_attempts: int = 3
+    """Claims without any progress, after which a job has failed."""
+
+
+class Queue:
+    """Hands out jobs and takes down what becomes of them; safe for threads and processes, on any machine."""
+
+    def __init__(self, database: Database, limits: QueueLimits) -> None:
+        self._database = database
+        self.limits = limits
+
+    def claim(self, worker: str) -> Claim | None:
+        """The next job, held for `lease_seconds`; None if none waits. A job whose lease has run out waits too."""
+        with self._database.session() as session:
+            self._database.serialise(session, _LOCK)
+            now = now_of(session)
+            while (row := self._next(session, now)) is not None:
+                if row.wanted == "pause":
+                    set_status(session, row, "paused", NewEvent(message="The job is paused; its worker was lost"), now)
+                elif row.attempts >= self.limits.max_attempts:
+                    self._give_up(session, row, now)
+                else:
+                    return self._take(session, row, worker, now)
+                session.flush()
+            return None
+
+    def heartbeat(self, claim: Claim) -> Wanted:
+        """Holds the job for another `lease_seconds`; what its owner wants of it.
+
+        Raises:
+            StaleClaimError: the claim is over.
+        """
+        with self._database.session() as session:
+            row = _held(session, claim)
+            row.lease_until = now_of(session) + timedelta(seconds=self.limits.lease_seconds)
+            return cast(Wanted, row.wanted)
+
+    def record(self, claim: Claim, progress: Progress) -> None:
+        """Takes down news; all of it or nothing.
+
+        Raises:
+            StaleClaimError: the claim is over.
+        """
+        with self._database.session() as session:
+            row, now = _held(session, claim), now_of(session)
+            for event in progress.events:
+                add_event(session, row, event, now)
+            _get_on(row, progress, now)
+            for checkpoint in progress.checkpoints:
+                _add_checkpoint(session, row, checkpoint, now)
+
+    def succeed(self, claim: Claim, model: str, trained_tokens: int) -> None:
+        """The adapter is published as `model`.
+
+        Raises:
+            StaleClaimError: the claim is over.
+        """
+        with self._database.session() as session:
+            row = _held(session, claim)
+            row.fine_tuned_model, row.trained_tokens = model, trained_tokens
+            message = f"The job has succeeded; requests may name {model} as their model"
+            end(session, row, "succeeded", NewEvent(message=message), now_of(session))
+
+    def fail(self, claim: Claim, error: JobError) -> None:
+        """Nothing will come of the job.
+
+        Raises:
+            StaleClaimError: the claim is over.
+        """
+        with self._database.session() as session:
+            row = _held(session, claim)
+            event = NewEvent(level="error", message=error.message)
+            end(session, row, "failed", event, now_of(session), error=error)
+
+    def paused(self, claim: Claim) -> None:
+        """The job has stopped at a checkpoint, as its owner wanted.
+
+        Raises:
+            StaleClaimError: the claim is over.
+        """
+        with self._database.session() as session:
+            row = _held(session, claim)
+            set_status(session, row, "paused", NewEvent(message="The job is paused"), now_of(session))
+
+    def put_back(self, claim: Claim, reason: str, delay_seconds: float = 0) -> None:
+        """Lets another worker, or this one later, go on from the newest checkpoint.
+
+        Raises:
+            StaleClaimError: the claim is over.
+        """
+        with self._database.session() as session:
+            row, now = _held(session, claim), now_of(session)
+            pausing = row.wanted == "pause"
+            set_status(session, row, "paused" if pausing else "queued", NewEvent(level="warn", message=reason), now)
+            row.not_before = now + timedelta(seconds=delay_seconds) if delay_seconds else None
+
+    def _next(self, session: Session, now: datetime) -> JobRow | None:
+        lost = JobRow.status.in_(CLAIMED) & (JobRow.lease_until < now)
+        due = (JobRow.status == "queued") & or_(JobRow.not_before.is_(None), JobRow.not_before <= now)
+        in_order = select(JobRow.id, JobRow.tenant).where(or_(lost, due))
+        found = session.execute(in_order.order_by(JobRow.priority.desc(), JobRow.created_at, JobRow.id))
+        waiting = [Waiting(id=each.id, tenant=each.tenant) for each in found]
+        if not waiting:
+            return None
+        alive = JobRow.status.in_(CLAIMED) & (JobRow.lease_until >= now)
+        running = session.execute(select(JobRow.tenant, func.count().label("num")).where(alive).group_by(JobRow.tenant))
+        served = session.execute(
+            select(JobRow.tenant, func.max(JobRow.started_at, type_=UtcDateTime).label("last"))
+            .where(JobRow.started_at.is_not(None), JobRow.tenant.in_({each.tenant for each in waiting}))
+            .group_by(JobRow.tenant)
+        )
+        chosen = choose(
+            waiting,
+            {row.tenant: row.num for row in running},
+            {row.tenant: row.last for row in served},
+            self.limits.max_running,
+        )
+        return None if chosen is None else session.get_one(JobRow, chosen.id, with_for_update=True)
+
+    def _take(self, session: Session, row: JobRow, worker: str, now: datetime) -> Claim:
+        lost = row.worker
+        row.status, row.worker = "validating_files", worker
+        row.token += 1
+        row.attempts += 1
+        row.not_before = None
+        row.lease_until = now + timedelta(seconds=self.limits.lease_seconds)
+        if lost is not None:
+            message = f"The worker was lost; the job goes on from step {row.step if row.checkpoint else 0}"
+            add_event(session, row, NewEvent(level="warn", message=message), now)
+        row.started_at = row.started_at or now
+        session.flush()
+        return Claim(job=job_of(row), worker=worker, token=row.token, checkpoint=row.checkpoint)
+
+    def _give_up(self, session: Session, row: JobRow, now: datetime) -> None:
+        message = f"{row.attempts} workers were lost with this job, none of which got any further: look at their logs"
+        error = JobError(code="worker_lost", message=message)
+        end(session, row, "failed", NewEvent(level="error", message=message), now, error=error)
+
+
+def _held(session: Session, claim: Claim) -> JobRow:
+    """The job's row, locked, if it is still this claim's."""
+    held = select(JobRow).where(JobRow.id == claim.job.id, JobRow.token == claim.token).with_for_update()
+    row = session.scalar(held)
+    if row is None:
+        raise StaleClaimError(claim.job.id, claim.token)
+    return row
+
+
+def _get_on(row: JobRow, progress: Progress, now: datetime) -> None:
+    if progress.training:
+        row.status = "running"
+    if progress.step is not None and progress.step > row.step:
+        row.step, row.attempts = progress.step, 0
+    if progress.eta_seconds is not None:
+        row.estimated_finish = now + timedelta(seconds=progress.eta_seconds)
+    row.total_steps = row.total_steps if progress.total_steps is None else progress.total_steps
+    row.trained_tokens = row.trained_tokens if progress.trained_tokens is None else progress.trained_tokens
+    row.checkpoint = progress.state_key or row.checkpoint
+
+
+def _add_checkpoint(session: Session, row: JobRow, checkpoint: NewCheckpoint, now: datetime) -> None:
+    known = select(JobCheckpointRow).where(JobCheckpointRow.job_id == row.id, JobCheckpointRow.step == checkpoint.step)
+    # A run that was taken up again reaches steps that it had reached before.
+    found = session.scalar(known)
+    if found is not None:
+        found.metrics = dict(checkpoint.metrics)
+        return
+    session.add(
+        JobCheckpointRow(
+            id=f"ftckpt_{secrets.token_hex(12)}",
+            job_id=row.id,
+            step=checkpoint.step,
+            created_at=now,
+            metrics=dict(checkpoint.metrics),
+        )
+    )
+    message = f"Checkpoint at step {checkpoint.step}"
+    add_event(session, row, NewEvent(message=message, data={"step": checkpoint.step}), now)

@@ -1,0 +1,106 @@
+"""What a trainer tells on its standard output, as news of a job."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import JsonValue
+
+from service.jobs.job import JobError, NewEvent
+
+_CODES = {
+    "PreflightError": "invalid_training_file",
+    "CorpusError": "invalid_training_file",
+    "NoTrainingRowsError": "invalid_training_file",
+    "ConfigError": "invalid_hyperparameters",
+    "DivergedError": "diverged",
+    "BaseModelError": "base_unavailable",
+    "InvalidAdapterError": "invalid_adapter",
+    "InvalidNameError": "invalid_adapter",
+}
+"""By the name of an error's class or of one that it is a kind of; the nearest counts."""
+_PARAMS = {"invalid_training_file": "training_file", "invalid_hyperparameters": "lora"}
+_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
+_FIRST_LINES = 12
+
+
+@dataclass
+class TrainerReport:
+    """What has been told since somebody last looked, and what stays known."""
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What a job's owner knows this machine's paths as."""
+    events: list[NewEvent] = field(default_factory=list)
+    training: bool = False
+    step: int | None = None
+    total_steps: int | None = None
+    eta_seconds: float | None = None
+    checkpoints: dict[int, dict[str, float | None]] = field(default_factory=dict)
+    """Steps whose checkpoint is on disk and not kept elsewhere yet, with the metrics of then."""
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    """The newest of each, under OpenAI's names."""
+    result: Mapping[str, Any] | None = None
+    error: JobError | None = None
+
+    def hear(self, line: str) -> None:
+        """Takes in one line; what is no event is passed over."""
+        for path, name in self.names.items():
+            line = line.replace(path, name)
+        try:
+            told = json.loads(line)
+        except ValueError:
+            return
+        if isinstance(told, dict) and (hear := getattr(self, f"_hear_{told.get('event')}", None)) is not None:
+            hear(told)
+
+    def _hear_start(self, told: Mapping[str, Any]) -> None:
+        self.training, self.total_steps = True, told["total_steps"]
+        message = f"Training begins: {told['train_rows']:,} rows, {told['train_tokens']:,} tokens"
+        if told["first_step"]:
+            message = f"Training goes on from step {told['first_step']}"
+        self.events.append(NewEvent(message=message, data=_data(told)))
+
+    def _hear_step(self, told: Mapping[str, Any]) -> None:
+        self.step, self.total_steps, self.eta_seconds = told["step"], told["total_steps"], told["eta_seconds"]
+        self.metrics |= {"step": self.step, "train_loss": told["loss"]}
+        data = {"step": self.step, "total_steps": self.total_steps, "train_loss": told["loss"]}
+        data |= {name: told[name] for name in ("learning_rate", "grad_norm", "tokens_per_second", "eta_seconds")}
+        message = f"Step {self.step}/{self.total_steps}: training loss={_shown(told['loss'])}"
+        self.events.append(NewEvent(type="metrics", message=message, data=data | dict(told.get("figures") or {})))
+
+    def _hear_eval(self, told: Mapping[str, Any]) -> None:
+        loss = told["valid_loss"]
+        if told["step"]:
+            self.metrics |= {"valid_loss": loss, "full_valid_loss": loss}
+        whose = f"Step {told['step']}" if told["step"] else "The base, before training"
+        data = {"step": told["step"], "valid_loss": loss, "full_valid_loss": loss}
+        message = f"{whose}: validation loss={_shown(loss)}"
+        self.events.append(NewEvent(type="metrics", message=message, data=data | dict(told.get("figures") or {})))
+
+    def _hear_checkpoint(self, told: Mapping[str, Any]) -> None:
+        self.checkpoints[told["step"]] = {**self.metrics, "step": told["step"]}
+
+    def _hear_warning(self, told: Mapping[str, Any]) -> None:
+        self.events.append(NewEvent(level="warn", message=told["message"], data={"code": told["code"]}))
+
+    def _hear_result(self, told: Mapping[str, Any]) -> None:
+        self.result = told
+
+    def _hear_error(self, told: Mapping[str, Any]) -> None:
+        kinds, message = told["kinds"], str(told["message"])
+        code = next((_CODES[kind] for kind in kinds if kind in _CODES), "training_failed")
+        if any(sign in message for sign in _FULL):
+            code = "disk_full"
+        lines = message.splitlines()
+        shown = "\n".join([*lines[:_FIRST_LINES], "…"] if len(lines) > _FIRST_LINES else lines)
+        self.error = JobError(code=code, message=shown, param=_PARAMS.get(code))
+
+
+def _data(told: Mapping[str, Any]) -> dict[str, JsonValue]:
+    return {name: value for name, value in told.items() if name != "event"}
+
+
+def _shown(loss: float | None) -> str:
+    return "not a number" if loss is None or not math.isfinite(loss) else f"{loss:.4f}"

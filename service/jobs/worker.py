@@ -1,0 +1,78 @@
+"""A worker: claims jobs while it has a free slot, and runs each on a thread of its own."""
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+
+from service.jobs.run import Bench, JobRun
+from service.jobs.webhooks import Webhooks
+from storage.errors import StorageError
+
+_log = logging.getLogger(__name__)
+
+_IDLE_SECONDS = 0.5
+_AWAY_SECONDS = 2.0
+"""Between attempts to reach a database that is away."""
+
+
+class Worker:
+    """Runs jobs until it is told to leave; then it lets its trainers write a checkpoint and puts the jobs back.
+
+    Args:
+        bench: what its runs work with.
+        slots: jobs at once.
+        webhooks: messages to be sent meanwhile, if there is a webhook.
+    """
+
+    def __init__(self, bench: Bench, *, slots: int, webhooks: Webhooks | None = None) -> None:
+        self._bench = bench
+        self._slots = slots
+        self._webhooks = webhooks
+        self._leaving = threading.Event()
+        # A process number alone would be the same in two containers.
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+    def leave(self) -> None:
+        """Asks it to end; thread-safe, also from a signal handler."""
+        self._leaving.set()
+
+    def run(self, *, until_idle: bool = False) -> None:
+        """Works until `leave`, or with `until_idle` until no job waits."""
+        runs: list[threading.Thread] = []
+        while not self._leaving.is_set():
+            runs = [run for run in runs if run.is_alive()]
+            took = len(runs) < self._slots and self._take(runs)
+            if self._webhooks is not None:
+                self._send(self._webhooks)
+            if until_idle and not (took or runs):
+                break
+            if not took:
+                self._leaving.wait(_IDLE_SECONDS)
+        for run in runs:
+            run.join()
+
+    def _take(self, runs: list[threading.Thread]) -> bool:
+        if self._bench.short_of_memory():
+            return False
+        try:
+            claim = self._bench.queue.claim(self.name)
+        except StorageError as error:
+            _log.warning("no job can be claimed: %s", error)
+            time.sleep(_AWAY_SECONDS)
+            return False
+        if claim is None:
+            return False
+        _log.info("job %s of %s is claimed, token %d", claim.job.id, claim.job.tenant, claim.token)
+        run = threading.Thread(target=JobRun(self._bench, claim, self._leaving).run, name=claim.job.id)
+        run.start()
+        runs.append(run)
+        return True
+
+    def _send(self, webhooks: Webhooks) -> None:
+        try:
+            webhooks.send_due()
+        except StorageError as error:
+            _log.warning("webhooks wait: %s", error)
