@@ -5,7 +5,8 @@ is asked twice, so that prefill counts. Sides take turns and the waiting ones ar
 does meanwhile hits all alike, and ratios are taken within a round. Progress goes to stderr, Markdown to stdout.
 
 throughput: all sides, a batch of requests at once. rotation, cold: lorad with many more adapters than fit.
-prefill: all servers, a long prompt beside running streams.
+prefill: all servers, a long prompt beside running streams. publish: finetuning jobs,
+and their models' first tokens.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
-from peers import cold, prefill, rotation, throughput
+from peers import cold, prefill, publish, rotation, throughput
 from peers.llamacpp import LlamaCpp
 from peers.lorad import KERNEL_CHOICE, LABELS, Lorad, LoradOptions
 from peers.peft import Peft
@@ -89,7 +90,21 @@ def run_cold(options: argparse.Namespace, folder: Path) -> Iterator[Report]:
             yield asyncio.run(cold.measure(server, registry, plan, _say))
 
 
-SCENARIOS = {"throughput": run_throughput, "rotation": run_rotation, "cold": run_cold, "prefill": run_prefill}
+def run_publish(options: argparse.Namespace, folder: Path) -> Iterator[Report]:
+    """Each lorad alone."""
+    for server in _chosen(_lorads(options, off=False, workers=1), options.side):
+        with _running([server], folder):
+            server.child.thaw()
+            yield asyncio.run(publish.measure(server, publish.Publish(rounds=options.rounds), _say))
+
+
+SCENARIOS = {
+    "throughput": run_throughput,
+    "rotation": run_rotation,
+    "cold": run_cold,
+    "prefill": run_prefill,
+    "publish": run_publish,
+}
 
 
 @contextmanager
@@ -127,12 +142,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _lorads(options: argparse.Namespace, *, off: bool = True) -> list[Lorad]:
+def _lorads(options: argparse.Namespace, *, off: bool = True, workers: int = 0) -> list[Lorad]:
     """Without LoRA too, where that is asked for."""
     found = []
     for quantization in options.quantization or ["none", "int8"]:
         given = LoradOptions(
-            base=options.base, adapters=options.adapters, quantization=quantization, flags=tuple(options.lorad_flags)
+            base=options.base,
+            adapters=options.adapters,
+            quantization=quantization,
+            flags=tuple(options.lorad_flags),
+            workers=workers,
         )
         found += [Lorad(given), Lorad(given, lora=False)] if off else [Lorad(given)]
     return found

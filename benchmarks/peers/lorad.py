@@ -31,6 +31,8 @@ class LoradOptions:
     """Folder of PEFT folders `a0` to `a7`, which are published before anything is measured."""
     quantization: str
     flags: tuple[str, ...] = ()
+    workers: int = 0
+    """Finetuning jobs at once; a worker without jobs would still take some of the CPU."""
 
 
 class Lorad(CompletionsServer):
@@ -47,6 +49,7 @@ class Lorad(CompletionsServer):
         """See `HttpServer`."""
         self.home = folder / self.name
         self.environment = {"LORAD_HOME": str(self.home), "HF_HUB_OFFLINE": "1"}
+        self.environment["LORAD_WORKERS"] = str(self._options.workers)
         lorad = shutil.which("lorad", path=str(Path(sys.executable).parent)) or "lorad"
         lora_flags = [] if self._lora else ["--max-loras", "0"]
         return [

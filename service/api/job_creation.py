@@ -34,8 +34,11 @@ def create_job(request: Request, principal: Principal, state: ServerState, body:
     repeated = _repeated(request, principal, state, body)
     if repeated is not None:
         return repeated
-    check_request(state, principal.tenant, body)
-    return state.jobs.create(principal.tenant, body, idempotency_key=_key(request))
+    key = _key(request)
+    # A job that exists is given whatever has become of its files.
+    if key is None or not state.jobs.has_made(principal.tenant, key):
+        check_request(state, principal.tenant, body)
+    return state.jobs.create(principal.tenant, body, idempotency_key=key)
 
 
 def check_request(state: ServerState, tenant: str, body: JobRequest) -> None:

@@ -29,7 +29,11 @@ class WorkerProcess:
         self._ended_at: float | None = None
 
     def _start(self) -> None:
-        self._process = subprocess.Popen(self._command, env=self._environment, stdin=subprocess.DEVNULL)
+        try:
+            self._process = subprocess.Popen(self._command, env=self._environment, stdin=subprocess.DEVNULL)
+        except OSError as error:
+            # The server goes on without: it is tried again at the next look.
+            _log.error("the worker cannot be started: %s", error)
 
     def look(self) -> None:
         """Starts it, and starts it again some seconds after it has ended.

@@ -204,6 +204,11 @@ class Jobs:
             found = session.execute(in_order.order_by(JobRow.priority.desc(), JobRow.created_at, JobRow.id))
             return place(job_id, [Waiting(id=each.id, tenant=each.tenant) for each in found])
 
+    def has_made(self, tenant: str, idempotency_key: str) -> bool:
+        """Whether the key stands for a job already."""
+        with self._database.reading() as session:
+            return _by_key(session, tenant, idempotency_key) is not None
+
     def counts(self, tenant: str) -> dict[str, int]:
         """How many jobs there are in each state that any is in."""
         query = select(JobRow.status, func.count()).where(JobRow.tenant == tenant).group_by(JobRow.status)

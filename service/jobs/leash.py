@@ -1,4 +1,4 @@
-"""`python -m service.jobs.leash SECONDS COMMAND…`: a command that does not outlive whoever holds the other end.
+"""`python -m service.jobs.leash SECONDS NICENESS COMMAND…`: a command that does not outlive who holds the other end.
 
 The holder writes a byte to standard input now and then. When none came for SECONDS, or the holder is gone, the command
 and all that it started are killed: another worker may have the job by then. SIGTERM is passed on to the command.
@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 _LOOK_SECONDS = 0.1
 _PR_SET_PDEATHSIG = 1
@@ -35,6 +37,14 @@ def main(seconds: float, command: list[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
+def _stand_back(niceness: int) -> None:
+    """Lets others have the processor first."""
+    os.nice(niceness)
+    # Where Linux groups processes by session, niceness counts within a group only, and this one has its own.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
+
+
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -45,4 +55,5 @@ def _kill_all() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]), sys.argv[2:]))
+    _stand_back(int(sys.argv[2]))
+    sys.exit(main(float(sys.argv[1]), sys.argv[3:]))

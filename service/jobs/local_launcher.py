@@ -13,6 +13,7 @@ from service.jobs.launcher import Launch
 
 _LAST_BYTES = 8192
 _KILL_SECONDS = 10
+_LONGEST_LINE = 1 << 20
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -32,13 +33,13 @@ class LocalLauncher:
         environment = {**os.environ, **launch.environment}
         if resources.cpu_threads is not None:
             environment |= dict.fromkeys(_THREADS, str(resources.cpu_threads))
-        command = ["nice", "-n", str(resources.niceness), *launch.command] if resources.niceness else launch.command
+        leash = (sys.executable, "-m", "service.jobs.leash")
         log = self._logs / f"{launch.name}.log"
         try:
             self._logs.mkdir(parents=True, exist_ok=True)
             with log.open("wb") as errors:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "service.jobs.leash", str(launch.lease_seconds), *command],
+                    [*leash, str(launch.lease_seconds), str(resources.niceness), *launch.command],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,
@@ -63,8 +64,13 @@ class LocalRun:
         assert self._process.stdout is not None
         self._read = True
         with self._process.stdout as output:
-            for line in output:
-                yield line.decode("utf-8", "replace").rstrip("\n")
+            while line := output.readline(_LONGEST_LINE):
+                if line.endswith(b"\n") or len(line) < _LONGEST_LINE:
+                    yield line.decode("utf-8", "replace").rstrip("\n")
+                else:
+                    # No event is so long, and memory is not for what nobody reads.
+                    while (rest := output.readline(_LONGEST_LINE)) and not rest.endswith(b"\n"):
+                        pass
 
     def renew(self) -> None:
         """See `Running`."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, cast
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from service.jobs.changes import add_event, end, now_of, set_status
 from service.jobs.errors import StaleClaimError
-from service.jobs.job import CLAIMED, Job, JobError, NewEvent
+from service.jobs.job import CLAIMED, ENDED, Job, JobError, NewEvent
 from service.jobs.jobs import job_of
 from service.jobs.order import Waiting, choose
 from service.jobs.tables import JobCheckpointRow, JobRow
@@ -85,7 +85,11 @@ class Queue:
         with self._database.session() as session:
             self._database.serialise(session, _LOCK)
             now = now_of(session)
-            while (row := self._next(session, now)) is not None:
+            while (found := self._next(session, now)) is not None:
+                row = session.scalar(select(JobRow).where(JobRow.id == found, _free(now)).with_for_update())
+                # Cancelled, or renewed after all, since the look at the queue.
+                if row is None:
+                    continue
                 if row.wanted == "pause":
                     set_status(session, row, "paused", NewEvent(message="The job is paused; its worker was lost"), now)
                 elif row.attempts >= self.limits.max_attempts:
@@ -143,18 +147,14 @@ class Queue:
             event = NewEvent(level="error", message=error.message)
             end(session, row, "failed", event, now_of(session), error=error)
 
-    def paused(self, claim: Claim) -> None:
-        """The job has stopped at a checkpoint, as its owner wanted.
+    def put_back(self, claim: Claim, reason: str, delay_seconds: float = 0, *, blameless: bool = False) -> None:
+        """Lets another worker, or this one later, go on from the newest checkpoint; pauses a job that is to pause.
 
-        Raises:
-            StaleClaimError: the claim is over.
-        """
-        with self._database.session() as session:
-            row = _held(session, claim)
-            set_status(session, row, "paused", NewEvent(message="The job is paused"), now_of(session))
-
-    def put_back(self, claim: Claim, reason: str, delay_seconds: float = 0) -> None:
-        """Lets another worker, or this one later, go on from the newest checkpoint.
+        Args:
+            claim: on the job.
+            reason: shown to its owner.
+            delay_seconds: before which nobody takes it.
+            blameless: nothing went wrong, so it is no attempt that failed.
 
         Raises:
             StaleClaimError: the claim is over.
@@ -162,13 +162,20 @@ class Queue:
         with self._database.session() as session:
             row, now = _held(session, claim), now_of(session)
             pausing = row.wanted == "pause"
-            set_status(session, row, "paused" if pausing else "queued", NewEvent(level="warn", message=reason), now)
+            if pausing:
+                set_status(session, row, "paused", NewEvent(message="The job is paused"), now)
+                return
+            row.attempts -= blameless
+            set_status(session, row, "queued", NewEvent(level="info" if blameless else "warn", message=reason), now)
             row.not_before = now + timedelta(seconds=delay_seconds) if delay_seconds else None
 
-    def _next(self, session: Session, now: datetime) -> JobRow | None:
-        lost = JobRow.status.in_(CLAIMED) & (JobRow.lease_until < now)
-        due = (JobRow.status == "queued") & or_(JobRow.not_before.is_(None), JobRow.not_before <= now)
-        in_order = select(JobRow.id, JobRow.tenant).where(or_(lost, due))
+    def has_ended(self, job_id: str) -> bool:
+        """Whether nothing will happen to the job any more."""
+        with self._database.reading() as session:
+            return session.scalar(select(JobRow.status).where(JobRow.id == job_id)) in ENDED
+
+    def _next(self, session: Session, now: datetime) -> str | None:
+        in_order = select(JobRow.id, JobRow.tenant).where(_free(now))
         found = session.execute(in_order.order_by(JobRow.priority.desc(), JobRow.created_at, JobRow.id))
         waiting = [Waiting(id=each.id, tenant=each.tenant) for each in found]
         if not waiting:
@@ -186,7 +193,7 @@ class Queue:
             {row.tenant: row.last for row in served},
             self.limits.max_running,
         )
-        return None if chosen is None else session.get_one(JobRow, chosen.id, with_for_update=True)
+        return None if chosen is None else chosen.id
 
     def _take(self, session: Session, row: JobRow, worker: str, now: datetime) -> Claim:
         lost = row.worker
@@ -203,9 +210,16 @@ class Queue:
         return Claim(job=job_of(row), worker=worker, token=row.token, checkpoint=row.checkpoint)
 
     def _give_up(self, session: Session, row: JobRow, now: datetime) -> None:
-        message = f"{row.attempts} workers were lost with this job, none of which got any further: look at their logs"
+        message = f"{row.attempts} attempts in a row got no further, or lost their worker: look at the workers' logs"
         error = JobError(code="worker_lost", message=message)
         end(session, row, "failed", NewEvent(level="error", message=message), now, error=error)
+
+
+def _free(now: datetime) -> ColumnElement[bool]:
+    """Jobs that may be claimed: they wait and are due, or their worker is lost."""
+    lost = JobRow.status.in_(CLAIMED) & (JobRow.lease_until < now)
+    due = (JobRow.status == "queued") & or_(JobRow.not_before.is_(None), JobRow.not_before <= now)
+    return or_(lost, due)
 
 
 def _held(session: Session, claim: Claim) -> JobRow:

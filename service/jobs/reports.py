@@ -24,6 +24,8 @@ _CODES = {
 _PARAMS = {"invalid_training_file": "training_file", "invalid_hyperparameters": "lora"}
 _FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 _FIRST_LINES = 12
+_LONGEST = 4000
+"""Characters of one text."""
 
 
 @dataclass
@@ -46,14 +48,31 @@ class TrainerReport:
 
     def hear(self, line: str) -> None:
         """Takes in one line; what is no event is passed over."""
-        for path, name in self.names.items():
-            line = line.replace(path, name)
         try:
-            told = json.loads(line)
-        except ValueError:
+            told = self._plain(json.loads(line))
+        except (ValueError, RecursionError):
             return
         if isinstance(told, dict) and (hear := getattr(self, f"_hear_{told.get('event')}", None)) is not None:
             hear(told)
+
+    def shown(self, text: str) -> str:
+        """Text for a job's owner and any database: without this machine's paths, and of bounded length."""
+        for path, name in self.names.items():
+            text = text.replace(path, name)
+        text = text.replace("\0", "").encode("utf-8", "replace").decode()
+        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+    def _plain(self, value: Any) -> Any:
+        """What JSON columns take: PostgreSQL has no NaN, and neither NUL nor lone surrogates in text."""
+        if isinstance(value, str):
+            return self.shown(value)
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        if isinstance(value, list):
+            return [self._plain(each) for each in value]
+        if isinstance(value, dict):
+            return {self.shown(key): self._plain(each) for key, each in value.items()}
+        return value
 
     def _hear_start(self, told: Mapping[str, Any]) -> None:
         self.training, self.total_steps = True, told["total_steps"]

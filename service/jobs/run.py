@@ -4,23 +4,27 @@ Whatever happens, the database decides: a write that is refused means that the j
 trainer is killed and nothing is touched any more.
 """
 
+import errno
 import logging
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Literal, TypeVar
 
 from adapters.errors import AdapterError
+from base.errors import BaseModelError
 from service.files.errors import UnknownFileError
 from service.files.files import Files
 from service.jobs.errors import LaunchError, StaleClaimError
+from service.jobs.hold import Hold
 from service.jobs.job import JobError, NewEvent
 from service.jobs.launcher import Launch, Launcher, Resources, Running
 from service.jobs.publisher import Publisher
@@ -29,16 +33,19 @@ from service.jobs.reports import TrainerReport
 from service.jobs.spec import bring_files, write_spec
 from service.jobs.stored_run import StoredRun
 from service.settings import Settings
-from storage.errors import StorageError, StorageFullError
+from storage.errors import StorageError, StorageFullError, StorageUnavailableError
 from storage.objects.store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2
-_HEARTBEATS = 6
-"""In a lease: so many may fail before the job is given up."""
+_END_SECONDS = 30.0
+"""Within which a trainer that has said its last word must be gone."""
 _STOPPED = 75
 _KILLED = 128
+_TERMINATED = _KILLED + signal.SIGTERM
+"""A trainer that was asked to stop before it could listen."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _RETRY_SECONDS = 1.0
 """Between attempts to reach a store or database that is away."""
 
@@ -46,7 +53,7 @@ Result = TypeVar("Result")
 Why = Literal["paused", "leaving", "memory"]
 """Why a trainer was asked to stop."""
 _REASONS: dict[Why, str] = {
-    "paused": "paused",
+    "paused": "The job stopped to be paused, and was resumed meanwhile",
     "leaving": "The worker is shutting down; the job waits for another one",
     "memory": "Serving needs the memory; the job waits for some to be free",
 }
@@ -81,68 +88,97 @@ class JobRun:
         self._folder = bench.settings.job_workspaces / claim.job.id / str(claim.token)
         self._output = self._folder / "output"
         self._stored = StoredRun(bench.objects, claim, self._output)
-        self._report = TrainerReport()
+        self._report = TrainerReport(names={str(bench.settings.home): "LORAD_HOME"})
         self._lines: SimpleQueue[str | None] = SimpleQueue()
-        self._lease_seconds = bench.queue.limits.lease_seconds
-        self._held_at = time.monotonic()
-        self._beat_at = self._held_at
+        self._hold = Hold(bench.queue, claim)
+        self._trainer: Running | None = None
         self._why: Why | None = None
 
     def run(self) -> None:
-        """Returns when the job has ended, waits again, or is another's; raises nothing that the worker could mend."""
-        trainer: Running | None = None
+        """Returns when the job has ended, waits again, or is another's. Raises nothing."""
+        with self._hold:
+            try:
+                self._work()
+            except StaleClaimError as error:
+                self._hold.let_go()
+                _log.info("%s", error)
+                self._drop_ended()
+            except (UnknownFileError, LaunchError, AdapterError, BaseModelError) as error:
+                self._fail(JobError(code="training_failed", message=str(error)))
+            except StorageFullError as error:
+                self._fail_full(error)
+            except StorageError as error:
+                self._give_back("What the job needs could not be read or written; it waits for another attempt", error)
+            except OSError as error:
+                if error.errno in _FULL:
+                    self._fail_full(error)
+                else:
+                    self._give_back("The worker had an unexpected error; the job waits for another attempt", error)
+            # A fault of this code must neither end the worker nor leave the job to its lease.
+            except Exception as error:  # noqa: BLE001 - logged with its trace
+                _log.exception("job %s", self._claim.job.id)
+                self._give_back("The worker had an unexpected error; the job waits for another attempt", error)
+
+    def _work(self) -> None:
         try:
-            trainer = self._start()
-            self._follow(trainer)
-            self._settle(trainer)
-        except StaleClaimError as error:
-            _log.info("%s", error)
-        except (UnknownFileError, LaunchError, AdapterError) as error:
-            self._fail(JobError(code="training_failed", message=str(error)))
-        except StorageFullError as error:
-            self._fail(JobError(code="disk_full", message=str(error)))
-        except StorageError as error:
-            # Its lease runs out by itself, and another attempt begins at the newest checkpoint.
-            _log.warning("job %s is left to its lease: %s", self._claim.job.id, error)
+            self._start()
+            self._follow()
+            status = self._ended()
         finally:
-            if trainer is not None:
-                trainer.kill()
+            # Before anything is said of the job: somebody else may have it the moment after.
+            if self._trainer is not None:
+                self._hold.keep(None)
+                self._trainer.kill()
+        try:
+            self._settle(status)
+        finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self) -> Running:
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def _start(self) -> None:
         self._folder.mkdir(parents=True)
+        # Earlier claims' workers were killed; a later claim's folder stays, should this worker have slept.
+        for left in self._folder.parent.iterdir():
+            if int(left.name) < self._claim.token:
+                shutil.rmtree(left, ignore_errors=True)
         settings, claim = self._bench.settings, self._claim
         self._stored.fetch(claim.checkpoint)
         files = bring_files(claim.job, self._bench.files)
-        self._report.names = {
-            **{str(path): file_id for file_id, path in files.items()},
-            str(self._folder): claim.job.id,
-        }
+        paths = {str(path): file_id for file_id, path in files.items()}
+        self._report.names = {**paths, str(self._folder): claim.job.id, **self._report.names}
         spec = write_spec(claim.job, files, settings, self._output)
         launch = Launch(
             name=f"{claim.job.id}-{claim.token}",
             command=(sys.executable, "-m", "service.cli", "train", "--spec", str(spec), "--json", "--resume"),
             resources=Resources(cpu_threads=settings.job_threads, niceness=settings.job_niceness),
-            # Dead before the lease is over, even if the last renewal was slow to arrive.
-            lease_seconds=0.8 * self._lease_seconds,
+            lease_seconds=self._hold.leash_seconds,
         )
-        trainer = self._bench.launcher.start(launch)
+        # Bringing files may have taken long, and the trainer's time counts from now.
+        self._insist(self._hold.renew)
+        # Kept at once: whatever happens next, it is killed in the end.
+        self._trainer = trainer = self._bench.launcher.start(launch)
+        self._hold.keep(trainer)
         threading.Thread(target=self._listen, args=(trainer,), name=f"{launch.name}-output", daemon=True).start()
-        return trainer
 
     def _listen(self, trainer: Running) -> None:
-        for line in trainer.lines():
-            self._lines.put(line)
-        self._lines.put(None)
+        try:
+            for line in trainer.lines():
+                self._lines.put(line)
+        finally:
+            self._lines.put(None)
 
-    def _follow(self, trainer: Running) -> None:
+    def _follow(self) -> None:
         """Until the trainer's output has ended and all of it is written down."""
+        assert self._trainer is not None
         open_ = True
         while open_ or self._report.events or self._report.checkpoints:
+            gone = self._trainer.status() is not None
             open_ = self._take_lines() and open_
-            self._beat(trainer)
-            self._pass_on()
+            if gone and open_:
+                # Something that it started outlives it, and holds its output open.
+                self._trainer.kill()
+            self._hold.check()
+            self._heed()
+            self._pass_on(last=not open_)
 
     def _take_lines(self) -> bool:
         """Hears what was said in the next moment; False at the end."""
@@ -155,37 +191,20 @@ class JobRun:
             return True
         return False
 
-    def _beat(self, trainer: Running) -> None:
-        """Holds the job, and sees what its owner and this machine want.
-
-        Raises:
-            StaleClaimError: it is lost, or cannot be held in time.
-        """
-        now = time.monotonic()
-        if now >= self._beat_at:
-            try:
-                wanted = self._bench.queue.heartbeat(self._claim)
-            except StorageError as error:
-                _log.warning("job %s: the database is away: %s", self._claim.job.id, error)
-                self._beat_at = now + _RETRY_SECONDS
-            else:
-                trainer.renew()
-                self._held_at, self._beat_at = now, now + self._lease_seconds / _HEARTBEATS
-                if wanted == "pause":
-                    self._stop(trainer, "paused")
-                elif self._bench.short_of_memory():
-                    self._stop(trainer, "memory")
+    def _heed(self) -> None:
+        """Asks the trainer to stop when the owner, this machine or this worker's end wants it."""
+        if self._why is not None:
+            return
         if self._leaving.is_set():
-            self._stop(trainer, "leaving")
-        if now - self._held_at > self._lease_seconds:
-            raise StaleClaimError(self._claim.job.id, self._claim.token)
+            self._why = "leaving"
+        elif self._hold.wanted == "pause":
+            self._why = "paused"
+        elif self._bench.short_of_memory():
+            self._why = "memory"
+        if self._why is not None and self._trainer is not None:
+            self._trainer.interrupt()
 
-    def _stop(self, trainer: Running, why: Why) -> None:
-        if self._why is None:
-            self._why = why
-            trainer.interrupt()
-
-    def _pass_on(self) -> None:
+    def _pass_on(self, *, last: bool) -> None:
         """Writes down what was heard; while database or store are away it is kept for the next time."""
         report = self._report
         if not (report.events or report.checkpoints):
@@ -205,15 +224,15 @@ class JobRun:
                     state_key=state_key,
                 ),
             )
-        except StorageFullError:
-            raise
-        except StorageError as error:
+        except StorageUnavailableError as error:
+            if last and self._leaving.is_set():
+                raise
             _log.warning("job %s: its news wait: %s", self._claim.job.id, error)
             time.sleep(_RETRY_SECONDS)
             return
         report.events, report.checkpoints = [], {}
         if state_key is not None:
-            self._stored.drop_unused(state_key)
+            self._tidy(lambda: self._stored.drop_unused(state_key))
 
     def _publish_checkpoint(self, step: int) -> bool:
         """Whether requests can name it."""
@@ -233,26 +252,34 @@ class JobRun:
                 self._report.events.append(NewEvent(level="warn", message=message))
                 return False
 
-    def _settle(self, trainer: Running) -> None:
-        """What the trainer's end means for the job."""
-        while (status := trainer.status()) is None:
+    def _ended(self) -> int:
+        """The trainer's exit status, now that its output has ended."""
+        assert self._trainer is not None
+        deadline = time.monotonic() + _END_SECONDS
+        while (status := self._trainer.status()) is None:
+            self._hold.check()
+            if time.monotonic() > deadline:
+                self._trainer.kill()
             time.sleep(_LOOK_SECONDS)
+        return status
+
+    def _settle(self, status: int) -> None:
+        """What the trainer's end means for the job."""
         report, queue = self._report, self._bench.queue
         if status == 0 and report.result is not None:
             self._succeed(report)
-        elif status == _STOPPED and self._why == "paused":
-            self._insist(lambda: queue.paused(self._claim))
-        elif status == _STOPPED:
-            why = _REASONS[self._why or "leaving"]
-            delay = self._bench.settings.job_retry_seconds if self._why == "memory" else 0
-            self._insist(lambda: queue.put_back(self._claim, why, delay))
+        elif status == _STOPPED or (status == _TERMINATED and self._why is not None):
+            why = self._why or "leaving"
+            delay = self._bench.settings.job_retry_seconds if why == "memory" else 0
+            self._insist(lambda: queue.put_back(self._claim, _REASONS[why], delay, blameless=True))
         elif report.error is not None:
             self._fail(report.error)
         elif status > _KILLED:
             message = f"The trainer was ended by signal {status - _KILLED}; the job waits for another attempt"
             self._insist(lambda: queue.put_back(self._claim, message))
         else:
-            words = trainer.last_words().splitlines()[-5:]
+            assert self._trainer is not None
+            words = self._trainer.last_words().splitlines()[-5:]
             message = "\n".join([f"the trainer ended with status {status}", *words])
             self._fail(JobError(code="training_failed", message=message))
 
@@ -266,40 +293,68 @@ class JobRun:
         }
         job, queue = self._claim.job, self._bench.queue
         # A claim that is over must not publish; should it end just now, the next attempt finds this version.
-        self._insist(lambda: queue.heartbeat(self._claim))
-        self._held_at = time.monotonic()
+        self._insist(self._hold.renew)
         model = self._insist(lambda: self._bench.publisher.publish(job, self._output, metrics))
         self._insist(lambda: queue.succeed(self._claim, model, int(result["trained_tokens"])))
         self._clean_up()
 
+    def _fail_full(self, error: Exception) -> None:
+        # Where it is full is the operator's to know.
+        _log.error("job %s: %s", self._claim.job.id, error)
+        self._fail(JobError(code="disk_full", message="The disk or store that the job works on is full"))
+
     def _fail(self, error: JobError) -> None:
-        try:
-            self._insist(lambda: self._bench.queue.fail(self._claim, error))
+        error = replace(error, message=self._report.shown(error.message))
+        if self._say(lambda: self._bench.queue.fail(self._claim, error)):
             self._clean_up()
-        except StaleClaimError as stale:
-            _log.info("%s", stale)
-        except StorageError as away:
-            _log.warning("job %s is left to its lease: %s", self._claim.job.id, away)
+
+    def _give_back(self, reason: str, error: Exception) -> None:
+        _log.warning("job %s is put back: %s", self._claim.job.id, error)
+        delay = self._bench.settings.job_retry_seconds
+        self._say(lambda: self._bench.queue.put_back(self._claim, reason, delay))
+
+    def _say(self, work: Callable[[], None]) -> bool:
+        """Tells the queue how it ends; False where nobody listens any more, or cannot before the lease is over."""
+        try:
+            self._insist(work)
+        except (StaleClaimError, StorageError) as error:
+            _log.warning("job %s is left to its lease: %s", self._claim.job.id, error)
+            return False
+        except Exception:  # noqa: BLE001 - as in `run`
+            _log.exception("job %s is left to its lease", self._claim.job.id)
+            return False
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return True
+
+    def _drop_ended(self) -> None:
+        """The objects of a job that was cancelled meanwhile; nobody else will look for them."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._tidy(lambda: self._stored.drop_all() if self._bench.queue.has_ended(self._claim.job.id) else None)
 
     def _clean_up(self) -> None:
+        self._tidy(self._stored.drop_all)
+
+    def _tidy(self, work: Callable[[], None]) -> None:
+        """Deletes what nobody needs; what cannot be deleted now stays."""
         try:
-            self._stored.drop_all()
+            work()
         except StorageError as error:
-            _log.warning("job %s: its checkpoints were not removed: %s", self._claim.job.id, error)
+            _log.warning("job %s: old checkpoints were not removed: %s", self._claim.job.id, error)
 
     def _insist(self, work: Callable[[], Result]) -> Result:
         """Does what must be done before the lease is over, while database and store may come back.
 
         Raises:
             StaleClaimError: there was not time enough, or the claim is over.
+            StorageError: time does not heal it, or the worker is leaving.
         """
         while True:
             try:
                 return work()
-            except StorageFullError:
-                raise
-            except StorageError as error:
-                if time.monotonic() - self._held_at > self._lease_seconds:
-                    raise StaleClaimError(self._claim.job.id, self._claim.token) from error
+            except StorageUnavailableError as error:
+                self._hold.check()
+                if self._leaving.is_set():
+                    raise
                 _log.warning("job %s: another attempt follows: %s", self._claim.job.id, error)
                 time.sleep(_RETRY_SECONDS)

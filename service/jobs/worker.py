@@ -5,7 +5,6 @@ import os
 import secrets
 import socket
 import threading
-import time
 
 from service.jobs.run import Bench, JobRun
 from service.jobs.webhooks import Webhooks
@@ -42,17 +41,21 @@ class Worker:
     def run(self, *, until_idle: bool = False) -> None:
         """Works until `leave`, or with `until_idle` until no job waits."""
         runs: list[threading.Thread] = []
+        done = threading.Event()
+        sender = threading.Thread(target=self._send, args=(done,), name="webhooks")
+        # A thread of its own: a receiver that does not answer must not keep jobs waiting.
+        sender.start()
         while not self._leaving.is_set():
             runs = [run for run in runs if run.is_alive()]
             took = len(runs) < self._slots and self._take(runs)
-            if self._webhooks is not None:
-                self._send(self._webhooks)
             if until_idle and not (took or runs):
                 break
             if not took:
                 self._leaving.wait(_IDLE_SECONDS)
         for run in runs:
             run.join()
+        done.set()
+        sender.join()
 
     def _take(self, runs: list[threading.Thread]) -> bool:
         if self._bench.short_of_memory():
@@ -61,7 +64,12 @@ class Worker:
             claim = self._bench.queue.claim(self.name)
         except StorageError as error:
             _log.warning("no job can be claimed: %s", error)
-            time.sleep(_AWAY_SECONDS)
+            self._leaving.wait(_AWAY_SECONDS)
+            return False
+        except Exception:  # noqa: BLE001
+            # Other jobs run here: one that cannot even be claimed must not end them.
+            _log.exception("no job can be claimed")
+            self._leaving.wait(_AWAY_SECONDS)
             return False
         if claim is None:
             return False
@@ -71,8 +79,15 @@ class Worker:
         runs.append(run)
         return True
 
-    def _send(self, webhooks: Webhooks) -> None:
-        try:
-            webhooks.send_due()
-        except StorageError as error:
-            _log.warning("webhooks wait: %s", error)
+    def _send(self, done: threading.Event) -> None:
+        """Until `done`, and once more then."""
+        last = self._webhooks is None
+        while not last:
+            last = done.wait(_IDLE_SECONDS)
+            try:
+                if self._webhooks is not None:
+                    self._webhooks.send_due()
+            except StorageError as error:
+                _log.warning("webhooks wait: %s", error)
+            except Exception:  # noqa: BLE001 - the next message may fare better
+                _log.exception("webhooks wait")

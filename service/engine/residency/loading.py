@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from adapters.config import LoraConfig
 from adapters.coverage import check_coverage
-from adapters.errors import AdapterError
+from adapters.errors import AdapterError, InvalidAdapterError
 from adapters.files import WEIGHTS
 from adapters.header import HeaderLimits, read_header
 from adapters.weights import is_identity, load_weights
@@ -19,6 +20,7 @@ from service.engine.request import AdapterSource, AdapterUse
 from service.engine.residency.verification import Expectation, expectation
 
 _TENSORS_PER_LAYER = 3
+_PART_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,27 @@ class AdapterLoader:
             # and then answers as the base.
             limits = HeaderLimits(entries=_TENSORS_PER_LAYER * len(self._shapes))
             check_coverage(config, read_header(source.folder / WEIGHTS, limits), self._shapes)
+            _read_ahead(source.folder / WEIGHTS)
             weights = load_weights(source.folder, config)
         except AdapterError as error:
             raise AdapterLoadError(f"adapter {source.label}: {error}") from error
         folded = fold(weights, config, self._groups, self._products, self._slot_dtype)
         return LoadedAdapter(folded, expectation(source.folder, is_identity(weights), self._base, self._most_tokens))
+
+
+def _read_ahead(file: Path) -> None:
+    """Brings a file into the system's cache.
+
+    safetensors maps it into memory and would wait for the disk with the interpreter's lock in its hand: the engine's
+    thread would stand still meanwhile.
+    """
+    part = bytearray(_PART_BYTES)
+    try:
+        with file.open("rb", buffering=0) as opened:
+            while opened.readinto(part):
+                pass
+    except OSError as error:
+        raise InvalidAdapterError(f"{file.name} cannot be read: {error.strerror}") from error
 
 
 def check_adapters(uses: Sequence[AdapterUse], max_loras: int) -> None:

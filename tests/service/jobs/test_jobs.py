@@ -94,7 +94,6 @@ def test_cancelling_shuts_the_worker_out(jobs: Jobs, queue: Queue, make_job: Mak
         lambda: queue.heartbeat(claim),
         lambda: queue.record(claim, Progress(step=1)),
         lambda: queue.succeed(claim, "x:1", 1),
-        lambda: queue.paused(claim),
         lambda: queue.put_back(claim, "no"),
     ):
         with pytest.raises(StaleClaimError):
@@ -123,7 +122,7 @@ def test_a_paused_job_is_not_claimed_until_it_is_resumed(jobs: Jobs, queue: Queu
     assert claim is not None
     assert jobs.pause("acme", made.id).status == "validating_files"
     assert queue.heartbeat(claim) == "pause"
-    queue.paused(claim)
+    queue.put_back(claim, "stopped")
     assert jobs.get("acme", made.id).status == "paused"
 
 

@@ -56,7 +56,7 @@ class Workplace:
         }  # fmt: skip
         return subprocess.Popen([sys.executable, *(command or ("-m", "service.cli", "worker"))], env=environment)
 
-    def wait(self, job: Job, until: Callable[[Job], bool], seconds: float = 60) -> Job:
+    def wait(self, job: Job, until: Callable[[Job], bool], seconds: float = 240) -> Job:
         deadline = time.monotonic() + seconds
         while not until(found := self.get(job)):
             assert time.monotonic() < deadline, (found, self.messages(job))

@@ -115,6 +115,17 @@ def test_one_key_is_one_job(create: Callable[..., Any]) -> None:
     assert create(headers={"Idempotency-Key": "twice"}).json()["id"] != first.json()["id"]
 
 
+def test_a_key_gives_its_job_also_when_the_file_is_gone(
+    client: TestClient, create: Callable[..., Any], file_id: str
+) -> None:
+    key = {"Idempotency-Key": "kept"}
+    job = create(headers=key).json()["id"]
+    client.post(f"{JOBS}/{job}/cancel")
+    client.delete(f"/v1/files/{file_id}")
+    assert create(headers=key).json()["id"] == job
+    assert create().status_code == 404
+
+
 def test_what_the_client_repeats_by_itself_is_one_job(create: Callable[..., Any]) -> None:
     first = create(seed=31).json()["id"]
     assert create({"x-stainless-retry-count": "1"}, seed=31).json()["id"] == first
