@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     min_free_memory_bytes: int = Field(default=0, ge=0)
     """When less memory is free, jobs write a checkpoint and wait, so that serving has it; 0: never."""
     job_retry_seconds: float = Field(default=60, ge=0, le=86_400)
-    """Before a job that had to leave the memory to serving is tried again."""
+    """Before a job that made room for serving, or whose worker met an error, is tried again."""
     webhook_url: str | None = Field(default=None, pattern=r"^https?://")
     """Told when a job has succeeded, failed or been cancelled."""
     webhook_secret: SecretStr | None = None

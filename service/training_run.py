@@ -50,9 +50,14 @@ class ResultEvent(Event):
     name = "result"
     output: str
     steps: int
+    published_step: int
+    """Whose weights the adapter has: those with the lowest held-out loss, or the last ones."""
     tokens_per_second: float
     train_loss: float
     valid_loss: float | None
+    """Of the adapter as it is published."""
+    last_valid_loss: float | None
+    """After the last step."""
     base_valid_loss: float | None
     valid_figures: dict[str, float]
     """What else was measured on the held-out rows: rewards and accuracy of preference pairs."""

@@ -92,7 +92,13 @@ class AskedConfig(BaseModel):
     save_every: int | None = Field(default=None, ge=1)
     """Steps between checkpoints; by default once an epoch."""
     keep_checkpoints: int = Field(default=2, ge=1, le=1000)
-    """The newest so many checkpoints stay on disk."""
+    """The newest so many checkpoints stay on disk, and the best one."""
+    load_best_model_at_end: bool = True
+    """With held-out rows: what is published is the state with the lowest held-out loss, not the last one."""
+    early_stopping_patience: int | None = Field(default=None, ge=1)
+    """Ends after so many evaluations in a row without an improvement; needs held-out rows."""
+    early_stopping_min_delta: float = Field(default=0.0, ge=0)
+    """By how much the held-out loss must fall to be an improvement."""
 
     @property
     def published_rank(self) -> int:

@@ -80,6 +80,18 @@ class CheckpointEvent(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EarlyStopEvent(Event):
+    """The held-out loss has not improved for long enough; the run ends."""
+
+    name = "early_stop"
+    step: int
+    evaluations: int
+    """Without an improvement."""
+    best_step: int
+    best_valid_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class WarningEvent(Event):
     """Something a person should know that does not end the run."""
 

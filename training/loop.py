@@ -1,11 +1,12 @@
 """The training loop: LoRA parameters over one frozen base, from token rows to an adapter on disk."""
 
 import math
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from adapters.config import LoraConfig
 from base.loader import LoadedBase
@@ -13,8 +14,18 @@ from base.shapes import module_shapes
 from training.artifacts.checkpoint import Checkpoints, Progress
 from training.artifacts.weights import read_layers, write_layers
 from training.config import TrainingConfig
-from training.errors import DivergedError, Stopped
-from training.events import CheckpointEvent, EvalEvent, Listener, StartEvent, StepEvent
+from training.control.alarm import WINDOW, Alarm
+from training.control.best import Best, judged
+from training.errors import ConfigError, DeviceError, DivergedError, Stopped
+from training.events import (
+    CheckpointEvent,
+    EarlyStopEvent,
+    EvalEvent,
+    Listener,
+    StartEvent,
+    StepEvent,
+    WarningEvent,
+)
 from training.layers.lora import LoraLinear, target_names
 from training.layers.network import Network
 from training.memory import peak_memory_bytes
@@ -80,6 +91,7 @@ class Trainer:
             output / "checkpoints", fingerprint(base, config, data), config.keep_checkpoints
         )
         self._progress = Progress(step=0, trained_tokens=0, seconds=0.0, base_valid_loss=None, train_loss=math.nan)
+        self._alarm = Alarm()
         self._valid_loss: float | None = None
         self._valid_figures: Mapping[str, float] = {}
 
@@ -88,10 +100,17 @@ class Trainer:
 
         Raises:
             Stopped: `should_stop` said so; a checkpoint of the last step is on disk.
-            DivergedError: the loss or the gradients are no longer finite.
+            DeviceError: the device ran out of memory or failed; checkpoints are intact.
+            OutputError: the adapter could not be written.
+            DivergedError: the loss or the gradients are no longer finite, or the loss stays above where it began.
+            ConfigError: early stopping is asked for without held-out rows.
             CheckpointError: the checkpoint to resume is damaged or another run's.
         """
         refuse_dtype(self._base)
+        if self._config.early_stopping_patience is not None and self._data.valid is None:
+            raise ConfigError(
+                "early-stopping-patience needs held-out rows: give --validation FILE or --validation-fraction"
+            )
         shapes = module_shapes(self._base.model)
         # Counted before the adapter's own parameters join the model's.
         total_parameters = self._base.num_parameters
@@ -105,10 +124,10 @@ class Trainer:
                 self._resume()
             self._announce(total_parameters)
             self._measure_base()
-            while self._progress.step < self._schedule.total_steps:
+            while not self._over:
                 self._step()
                 self._after_step()
-            result = self._result()
+            result = self._result(self._take_best())
             finish(self._network.layers, self._adapter, result)
             return result
         finally:
@@ -119,10 +138,13 @@ class Trainer:
         number = self._progress.step
         batches = self._batches(self._data.train, self._schedule.step_rows(number))
         self._base.model.train()
-        outcome = accumulate(self._network, self._objective, batches, self._config.max_grad_norm)
-        self._refuse_divergence(outcome, batches)
-        factor = learning_rate_factor(number, self._schedule.total_steps, self._config.warmup_ratio)
-        update(self._optimizer, self._config.learning_rate * factor)
+        try:
+            outcome = accumulate(self._network, self._objective, batches, self._config.max_grad_norm)
+            self._refuse_divergence(outcome, batches)
+            factor = learning_rate_factor(number, self._schedule.total_steps, self._config.warmup_ratio)
+            update(self._optimizer, self._config.learning_rate * factor)
+        except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+            raise DeviceError(number + 1, error) from error
         self._progress = replace(
             self._progress,
             step=number + 1,
@@ -131,16 +153,32 @@ class Trainer:
             train_loss=outcome.total / outcome.count,
         )
         self._report_step(outcome)
+        self._look_for_spikes(outcome, batches)
+
+    @property
+    def _over(self) -> bool:
+        """Whether no step is left, or the held-out loss has not improved for too long."""
+        if self._progress.step >= self._schedule.total_steps:
+            return True
+        patience, best = self._config.early_stopping_patience, self._progress.best
+        return patience is not None and best is not None and best.stale >= patience
 
     def _after_step(self) -> None:
         step, last = self._progress.step, self._schedule.total_steps
         if step == last or step % (self._config.eval_every or self._schedule.steps_per_epoch) == 0:
             self._evaluate()
-        stopping = self._should_stop() and step < last
-        if step == last or stopping or step % (self._config.save_every or self._schedule.steps_per_epoch) == 0:
+        over, best = self._over, self._progress.best
+        stopping = self._should_stop() and not over
+        # The best is kept at once: by the next checkpoint it would be gone.
+        due = over or stopping or (self._config.load_best_model_at_end and best is not None and best.step == step)
+        if due or step % (self._config.save_every or self._schedule.steps_per_epoch) == 0:
             folder = self._save()
             if stopping:
                 raise Stopped(step, folder)
+        if over and step < last and best is not None:
+            self._listen(
+                EarlyStopEvent(step=step, evaluations=best.stale, best_step=best.step, best_valid_loss=best.valid_loss)
+            )
 
     def _batches(self, data: Prepared, rows: Sequence[int]) -> list[Batch]:
         divided = passes(data.examples, rows, self._config, data.rejected)
@@ -148,11 +186,13 @@ class Trainer:
         return [make_batch(data.examples, part, layout, device, data.rejected) for part in divided]
 
     def _evaluate(self) -> None:
-        self._valid_loss = self._held_out_loss()
-        if self._valid_loss is not None:
-            self._listen(
-                EvalEvent(step=self._progress.step, valid_loss=self._valid_loss, figures=dict(self._valid_figures))
-            )
+        step, loss = self._progress.step, self._held_out_loss()
+        self._valid_loss = loss
+        if loss is not None:
+            figures, min_delta = dict(self._valid_figures), self._config.early_stopping_min_delta
+            best = judged(self._progress.best, step, loss, figures, min_delta)
+            self._progress = replace(self._progress, best=best)
+            self._listen(EvalEvent(step=step, valid_loss=loss, figures=figures))
 
     def _measure_base(self) -> None:
         if self._progress.base_valid_loss is not None:
@@ -173,10 +213,10 @@ class Trainer:
         return loss
 
     def _save(self) -> Path:
-        with tempfile.TemporaryDirectory() as scratch:
-            write_layers(Path(scratch), self._network.layers, self._adapter)
-            state = optimizer_tensors(self._optimizer, self._network.parameters())
-            folder = self._checkpoints.save(Path(scratch), state, self._progress)
+        state = optimizer_tensors(self._optimizer, self._network.parameters())
+        folder = self._checkpoints.save(
+            lambda folder: write_layers(folder, self._network.layers, self._adapter), state, self._progress
+        )
         self._listen(CheckpointEvent(step=self._progress.step, path=str(folder)))
         return folder
 
@@ -187,8 +227,30 @@ class Trainer:
         read_layers(checkpoint.folder, self._network.layers)
         restore_optimizer(self._optimizer, self._network.parameters(), checkpoint.optimizer)
         self._progress = checkpoint.progress
-        if self._progress.step >= self._schedule.total_steps:
-            self._evaluate()
+        if self._over:
+            self._valid_loss = self._held_out_loss()
+
+    def _take_best(self) -> Best | None:
+        """Gives the layers the best weights, if they are to be published; None where the last ones are."""
+        best = self._progress.best if self._config.load_best_model_at_end else None
+        if best is None or best.step == self._progress.step:
+            return None
+        read_layers(self._checkpoints.folder(best.step), self._network.layers)
+        return best
+
+    def _look_for_spikes(self, outcome: Outcome, batches: Sequence[Batch]) -> None:
+        step = self._progress.step
+        for spike in self._alarm.hear(self._progress.train_loss, outcome.grad_norm):
+            rows = self._data.train.places(row for batch in batches for row in batch.rows)
+            message = f"step {step}: {spike.name} {spike.value:.4g}, usually {spike.usual:.4g}; look at rows {rows}"
+            self._listen(WarningEvent(code="spike", message=message))
+        if self._alarm.lost:
+            best = self._progress.best
+            kept = "" if best is None else f"; the best checkpoint is step-{best.step}, held-out {best.valid_loss:.4f}"
+            raise DivergedError(
+                f"step {step}: for {WINDOW} steps the loss has been above where the run began (now "
+                f"{self._progress.train_loss:.4g}); lower --learning-rate (now {self._config.learning_rate}){kept}"
+            )
 
     def _refuse_divergence(self, outcome: Outcome, batches: Sequence[Batch]) -> None:
         if math.isfinite(outcome.total) and math.isfinite(outcome.grad_norm):
@@ -201,14 +263,16 @@ class Trainer:
             "the last checkpoint is intact"
         )
 
-    def _result(self) -> TrainingResult:
+    def _result(self, best: Best | None) -> TrainingResult:
         return TrainingResult(
             output=self._output,
             steps=self._progress.step,
+            published_step=self._progress.step if best is None else best.step,
             train_loss=self._progress.train_loss,
-            valid_loss=self._valid_loss,
+            valid_loss=self._valid_loss if best is None else best.valid_loss,
+            last_valid_loss=self._valid_loss,
             base_valid_loss=self._progress.base_valid_loss,
-            valid_figures=self._valid_figures,
+            valid_figures=self._valid_figures if best is None else best.figures,
             trained_tokens=self._progress.trained_tokens,
             tokens_per_second=self._tokens_per_second(),
             seconds=self._progress.seconds,

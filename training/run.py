@@ -36,9 +36,14 @@ class TrainingResult:
 
     output: Path
     steps: int
+    published_step: int
+    """Whose weights the adapter has: those with the lowest held-out loss, or the last ones."""
     train_loss: float
     """Of the last step's rows."""
     valid_loss: float | None
+    """Of the adapter as it is published."""
+    last_valid_loss: float | None
+    """After the last step."""
     base_valid_loss: float | None
     """The same rows without the adapter."""
     valid_figures: Mapping[str, float] = field(default_factory=dict)

@@ -43,7 +43,7 @@ JOB_CODES: Mapping[str, str] = {
     "base_unavailable": "The worker cannot load the base.",
     "training_failed": "The run failed; the message says why.",
     "disk_full": "The worker's disk has no room.",
-    "worker_lost": "One worker after the other was lost with this job.",
+    "worker_lost": "Attempts in a row got no further: workers were lost with this job or met errors of their own.",
 }
 """In `error.code` of a job that has failed."""
 

@@ -5,7 +5,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from service.cli.console import duration, err, gibibytes, say
 from service.preflight.events import AutoEvent, TimeEvent
 from service.studies.study import PointEvent
-from training.events import CheckpointEvent, EvalEvent, Event, StartEvent, StepEvent, WarningEvent
+from training.events import CheckpointEvent, EarlyStopEvent, EvalEvent, Event, StartEvent, StepEvent, WarningEvent
 
 _LINES_PER_RUN = 10
 """How many step lines a run prints where there is no terminal."""
@@ -60,6 +60,11 @@ class TrainingProgress:
             case TimeEvent():
                 self._print(
                     f"about {duration(event.seconds)} at {event.tokens_per_second:.0f} tok/s, until {event.ends_at}"
+                )
+            case EarlyStopEvent():
+                self._print(
+                    f"stopped after step {event.step}: {event.evaluations} evaluations without an improvement on "
+                    f"{event.best_valid_loss:.4f} (step {event.best_step})"
                 )
             case WarningEvent():
                 self._print(f"warning: {event.message}")

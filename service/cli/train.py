@@ -79,7 +79,8 @@ def _run(spec: TrainingSpec, *, json_: bool) -> None:
     result = _listening(lambda listen, stop: run_training(spec, settings(), listen, say, stop), json_=json_)
     if not json_:
         losses = [f"{result.base_valid_loss:.4f} to {result.valid_loss:.4f}"] if result.valid_loss is not None else []
-        held_out = f", held-out loss {losses[0]}" if losses else ""
+        best = f" (of step {result.published_step}, the best)" if result.published_step < result.steps else ""
+        held_out = f", held-out loss {losses[0]}{best}" if losses else ""
         out().print(
             f"{result.output}: {result.steps} steps, {result.trained_tokens:,} tokens in "
             f"{duration(result.seconds)} ({result.tokens_per_second:.0f} tok/s){held_out}",

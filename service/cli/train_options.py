@@ -131,6 +131,15 @@ class ConfigOptions:
     eval_every: Annotated[int | None, typer.Option(help="Steps between evaluations; default an epoch.")] = None
     save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints; default an epoch.")] = None
     keep_checkpoints: Annotated[int, typer.Option(help="Newest checkpoints kept.")] = _DEFAULTS.keep_checkpoints
+    load_best_model_at_end: Annotated[
+        bool, typer.Option(help="With held-out rows: publish the state with the lowest loss on them.")
+    ] = _DEFAULTS.load_best_model_at_end
+    early_stopping_patience: Annotated[
+        int | None, typer.Option(help="End after so many evaluations without an improvement.")
+    ] = None
+    early_stopping_min_delta: Annotated[
+        float, typer.Option(help="By how much the loss must fall to be an improvement.")
+    ] = _DEFAULTS.early_stopping_min_delta
 
     def values(self) -> dict[str, Any]:
         """The fields of a `TrainingConfig`."""

@@ -16,8 +16,8 @@ _BEATS = 6
 """In a lease: so many may fail before the job is given up."""
 _RETRY_SECONDS = 1.0
 """Between attempts to reach a database that is away."""
-_LEASH = 0.8
-_LATE = 0.1
+_LEASH = 0.6
+_LATE = 0.3
 """Parts of a lease. A trainer lives for `_LEASH` after it was renewed, which is at most `_LATE` after the lease began,
 so it is dead before somebody else may begin."""
 
@@ -96,8 +96,9 @@ class Hold:
             except StaleClaimError:
                 self._lost.set()
                 # At once: whoever follows the trainer may be busy with an upload.
-                if self._trainer is not None and not self._done.is_set():
-                    self._trainer.kill()
+                trainer = self._trainer
+                if trainer is not None and not self._done.is_set():
+                    trainer.kill()
                 return
             except StorageError as error:
                 _log.warning("job %s: the database is away: %s", self._claim.job.id, error)
@@ -114,6 +115,7 @@ class Hold:
             self._held_at = asked
             if time.monotonic() - asked > _LATE * self._lease_seconds:
                 return False
-            if self._trainer is not None:
-                self._trainer.renew()
+            trainer = self._trainer
+            if trainer is not None:
+                trainer.renew()
             return True

@@ -1,5 +1,6 @@
 """Commands on this machine, each in a process group of its own that dies with its launcher."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from service.jobs.errors import LaunchError
 from service.jobs.launcher import Launch
+from storage.errors import StorageFullError
 
 _LAST_BYTES = 8192
 _KILL_SECONDS = 10
@@ -47,6 +49,8 @@ class LocalLauncher:
                     start_new_session=True,
                 )
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFullError(str(log), error.strerror or "no space") from error
             raise LaunchError(f"{launch.name} cannot be started: {error.strerror or error}") from error
         return LocalRun(process, log)
 

@@ -23,6 +23,8 @@ from storage.columns import UtcDateTime
 from storage.database import Database
 
 _LOCK = "job queue"
+_AT_ONCE = 64
+"""Ended jobs that are looked at together."""
 Wanted = Literal["run", "pause"]
 
 
@@ -173,6 +175,23 @@ class Queue:
         """Whether nothing will happen to the job any more."""
         with self._database.reading() as session:
             return session.scalar(select(JobRow.status).where(JobRow.id == job_id)) in ENDED
+
+    def holds(self, job_id: str, token: int) -> bool:
+        """Whether that claim is the job's newest and has not been given back."""
+        held = select(JobRow.id).where(JobRow.id == job_id, JobRow.token == token, JobRow.status.in_(CLAIMED))
+        with self._database.reading() as session:
+            return session.scalar(held) is not None
+
+    def ended_with_state(self) -> Sequence[Job]:
+        """Some of the jobs that have ended and still name a state in the object store."""
+        query = select(JobRow).where(JobRow.status.in_(ENDED), JobRow.checkpoint.is_not(None)).limit(_AT_ONCE)
+        with self._database.reading() as session:
+            return [job_of(row) for row in session.scalars(query)]
+
+    def forget_state(self, job: Job) -> None:
+        """The state of an ended job is no longer in the object store."""
+        with self._database.session() as session:
+            session.get_one(JobRow, job.id, with_for_update=True).checkpoint = None
 
     def _next(self, session: Session, now: datetime) -> str | None:
         in_order = select(JobRow.id, JobRow.tenant).where(_free(now))

@@ -101,6 +101,10 @@ class TrainerReport:
     def _hear_checkpoint(self, told: Mapping[str, Any]) -> None:
         self.checkpoints[told["step"]] = {**self.metrics, "step": told["step"]}
 
+    def _hear_early_stop(self, told: Mapping[str, Any]) -> None:
+        message = f"Stopped early after step {told['step']}: step {told['best_step']} was the best"
+        self.events.append(NewEvent(message=message, data=_data(told)))
+
     def _hear_warning(self, told: Mapping[str, Any]) -> None:
         self.events.append(NewEvent(level="warn", message=told["message"], data={"code": told["code"]}))
 

@@ -11,6 +11,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from service.jobs.job import Job
 from service.jobs.queue import Claim
 from storage.durable import flush_tree
 from storage.objects.store import ObjectStore
@@ -29,7 +30,8 @@ class StoredRun:
 
     def __init__(self, objects: ObjectStore, claim: Claim, output: Path) -> None:
         self._objects = objects
-        self._root = f"jobs/{claim.job.tenant}/{claim.job.id}/"
+        self._job = claim.job
+        self._root = _root(claim.job)
         self._prefix = f"{self._root}{claim.token}"
         self._folder = output / _CHECKPOINTS
         self._stored: dict[str, str] = {}
@@ -89,8 +91,7 @@ class StoredRun:
         Raises:
             StorageError: the store is away.
         """
-        for key in list(self._objects.keys(self._root)):
-            self._objects.delete(key)
+        drop_run(self._objects, self._job)
 
     def _upload(self, folder: Path) -> str:
         prefix = f"{self._prefix}/{folder.name}"
@@ -101,3 +102,17 @@ class StoredRun:
                 with file.open("rb") as source, self._objects.write(key) as target:
                     shutil.copyfileobj(source, target)
         return prefix
+
+
+def drop_run(objects: ObjectStore, job: Job) -> None:
+    """Deletes what is kept of a job that has ended.
+
+    Raises:
+        StorageError: the store is away.
+    """
+    for key in list(objects.keys(_root(job))):
+        objects.delete(key)
+
+
+def _root(job: Job) -> str:
+    return f"jobs/{job.tenant}/{job.id}/"

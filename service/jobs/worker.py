@@ -5,7 +5,9 @@ import os
 import secrets
 import socket
 import threading
+import time
 
+from service.jobs.leftovers import clear_leftovers
 from service.jobs.run import Bench, JobRun
 from service.jobs.webhooks import Webhooks
 from storage.errors import StorageError
@@ -13,6 +15,7 @@ from storage.errors import StorageError
 _log = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 0.5
+_CLEAR_SECONDS = 600.0
 _AWAY_SECONDS = 2.0
 """Between attempts to reach a database that is away."""
 
@@ -42,9 +45,9 @@ class Worker:
         """Works until `leave`, or with `until_idle` until no job waits."""
         runs: list[threading.Thread] = []
         done = threading.Event()
-        sender = threading.Thread(target=self._send, args=(done,), name="webhooks")
-        # A thread of its own: a receiver that does not answer must not keep jobs waiting.
-        sender.start()
+        attendant = threading.Thread(target=self._attend, args=(done,), name="attendance")
+        # A thread of its own: a receiver or store that does not answer must not keep jobs waiting.
+        attendant.start()
         while not self._leaving.is_set():
             runs = [run for run in runs if run.is_alive()]
             took = len(runs) < self._slots and self._take(runs)
@@ -55,7 +58,7 @@ class Worker:
         for run in runs:
             run.join()
         done.set()
-        sender.join()
+        attendant.join()
 
     def _take(self, runs: list[threading.Thread]) -> bool:
         if self._bench.short_of_memory():
@@ -79,15 +82,18 @@ class Worker:
         runs.append(run)
         return True
 
-    def _send(self, done: threading.Event) -> None:
-        """Until `done`, and once more then."""
-        last = self._webhooks is None
+    def _attend(self, done: threading.Event) -> None:
+        """Sends what webhooks are owed, once more after `done`, and now and then clears away what dead workers left."""
+        bench, clear_at, last = self._bench, 0.0, False
         while not last:
             last = done.wait(_IDLE_SECONDS)
             try:
                 if self._webhooks is not None:
                     self._webhooks.send_due()
+                if time.monotonic() >= clear_at:
+                    clear_at = time.monotonic() + _CLEAR_SECONDS
+                    clear_leftovers(bench.queue, bench.objects, bench.settings.job_workspaces)
             except StorageError as error:
                 _log.warning("webhooks wait: %s", error)
-            except Exception:  # noqa: BLE001 - the next message may fare better
-                _log.exception("webhooks wait")
+            except Exception:  # noqa: BLE001 - the next may fare better
+                _log.exception("webhooks wait, or leftovers stay")

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -86,6 +87,20 @@ class Cluster:
             raise RuntimeError(f"{' '.join(command)}:\n{(self._folder / 'output').read_text()}")
 
 
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    """A server in a temporary folder of its own."""
+    # Not below pytest's own folder, which other users cannot enter.
+    with tempfile.TemporaryDirectory(prefix="lorad-postgresql-") as name:
+        folder = Path(name)
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        started = Cluster(folder)
+        yield started
+        started.stop()
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Cluster]:
     """The session's cluster; skips where Debian's package `postgresql` is not installed."""
@@ -94,15 +109,8 @@ def postgresql() -> Iterator[Cluster]:
         pytest.fail(f"PostgreSQL's {', '.join(missing)} are not installed: apt-get install postgresql")
     if missing:
         pytest.skip(f"PostgreSQL's {', '.join(missing)} are not installed: apt-get install postgresql")
-    # Not below pytest's own folder, which other users cannot enter.
-    with tempfile.TemporaryDirectory(prefix="lorad-postgresql-") as name:
-        folder = Path(name)
-        if os.geteuid() == 0:
-            user = pwd.getpwnam("postgres")
-            os.chown(folder, user.pw_uid, user.pw_gid)
-        cluster = Cluster(folder)
-        yield cluster
-        cluster.stop()
+    with cluster() as started:
+        yield started
 
 
 @pytest.fixture

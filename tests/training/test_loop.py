@@ -1,5 +1,8 @@
 import math
+import resource
+import signal
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,21 @@ from safetensors.torch import load_file
 from base.loader import LoadedBase, LoadOptions, load
 from base.rendering import Example
 from base.source import BaseSource
-from training.errors import CheckpointError, ConfigError, DivergedError, NoTrainingRowsError, Stopped
-from training.events import CheckpointEvent, EvalEvent, StartEvent, StepEvent
+from storage import durable
+from training.artifacts import checkpoint, output
+from training.errors import (
+    CheckpointError,
+    ConfigError,
+    DeviceError,
+    DivergedError,
+    NoTrainingRowsError,
+    OutputError,
+    Stopped,
+)
+from training.events import CheckpointEvent, EarlyStopEvent, EvalEvent, StartEvent, StepEvent
 from training.layers.network import Network
 from training.objectives.supervised import Supervised
+from training.optimization import step
 from training.rows.batches import Batch
 from training.rows.examples import Prepared
 from training.run import TrainingData
@@ -252,3 +266,112 @@ def test_a_single_short_row_can_be_learnt(train: Train) -> None:
     row = Example((5, 6), (False, True))
     run = train(data=TrainingData(train=Prepared((row,), 0, ()), digest=DIGEST), batch_size=4)
     assert run.losses[-1] < run.losses[0]
+
+
+def evaluations(run: Any) -> dict[int, float]:
+    return {event.step: event.valid_loss for event in run.events if isinstance(event, EvalEvent) and event.step}
+
+
+# So fast that the held-out loss goes up and down.
+WILD = {"learning_rate": 0.05, "max_steps": 10, "epochs": 20, "eval_every": 1}
+
+
+def test_the_best_state_is_kept_and_published(train: Train, with_valid: TrainingData) -> None:
+    run = train(data=with_valid, save_every=5, keep_checkpoints=1, **WILD)
+    found = evaluations(run)
+    best = min(found, key=lambda step: found[step])
+    assert best < 10, "otherwise this test shows nothing"
+    assert (run.result.published_step, run.result.valid_loss) == (best, found[best])
+    assert (run.result.steps, run.result.last_valid_loss) == (10, found[10])
+    kept = sorted(path.name for path in (run.output / "checkpoints").iterdir())
+    assert kept == sorted({f"step-{best}", "step-10"})
+    stored = load_file(run.output / "checkpoints" / f"step-{best}" / "adapter_model.safetensors")
+    assert all(torch.equal(run.weights[name], tensor) for name, tensor in stored.items())
+
+
+def test_the_last_state_is_published_where_that_is_asked_for(train: Train, with_valid: TrainingData) -> None:
+    run = train(data=with_valid, load_best_model_at_end=False, **WILD)
+    assert (run.result.published_step, run.result.valid_loss) == (10, evaluations(run)[10])
+    stored = load_file(run.output / "checkpoints" / "step-10" / "adapter_model.safetensors")
+    assert all(torch.equal(run.weights[name], tensor) for name, tensor in stored.items())
+
+
+@pytest.mark.parametrize("stop_at", [2, 5, 8])
+def test_a_resumed_run_knows_the_best_of_before_and_ends_as_early(
+    train: Train, with_valid: TrainingData, stop_at: int
+) -> None:
+    settings = {"data": with_valid, "keep_checkpoints": 1, "early_stopping_patience": 6, **WILD, "max_steps": 40}
+    whole = train("whole", **settings)
+    assert any(isinstance(event, EarlyStopEvent) for event in whole.events)
+    assert whole.result.steps < 40
+    with pytest.raises(Stopped):
+        train("parts", should_stop=lambda run: len(run.losses) == stop_at, **settings)
+    rest = train("parts", resume=True, **settings)
+    assert rest.losses == whole.losses[stop_at:]
+    assert rest.result.published_step == whole.result.published_step
+    assert rest.result.valid_loss == whole.result.valid_loss
+    assert all(torch.equal(rest.weights[name], weight) for name, weight in whole.weights.items())
+    again = train("parts", resume=True, **settings)
+    assert again.losses == []
+    assert all(torch.equal(again.weights[name], weight) for name, weight in whole.weights.items())
+
+
+def test_patience_without_held_out_rows_is_refused_before_anything_changes(train: Train, base: LoadedBase) -> None:
+    before = state_of(base.model)
+    with pytest.raises(ConfigError, match="needs held-out rows"):
+        train(early_stopping_patience=2)
+    assert_untouched(base.model, before)
+
+
+@pytest.mark.parametrize("kind", [torch.OutOfMemoryError, torch.AcceleratorError])
+def test_a_device_that_fails_is_named_and_its_checkpoints_are_intact(
+    train: Train, base: LoadedBase, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    whole = train("whole")
+    genuine, calls = step.update, []
+
+    def fail_at_the_fourth(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == 4:
+            raise kind("CUDA error: lost\nmore")
+        genuine(*arguments)
+
+    before = state_of(base.model)
+    with monkeypatch.context() as patched:
+        patched.setattr("training.loop.update", fail_at_the_fourth)
+        with pytest.raises(DeviceError, match=r"step 4: the device failed: CUDA error: lost; .*--resume"):
+            train("parts", save_every=1)
+    assert_untouched(base.model, before)
+    rest = train("parts", save_every=1, resume=True)
+    assert rest.losses == whole.losses[3:]
+
+
+@pytest.mark.parametrize("at", ["step-4", "adapter"])
+def test_a_full_disk_leaves_the_last_checkpoint(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Beyond the limit the system itself refuses to write, as a full disk does."""
+    whole = train("whole", save_every=2)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    genuine = durable.staged_folder
+
+    @contextmanager
+    def full(target: Path) -> Any:
+        with genuine(target) as staged:
+            if at in target.name:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (512, limit[1]))
+            yield staged
+
+    with monkeypatch.context() as patched:
+        for module in (checkpoint, output):
+            patched.setattr(module, "staged_folder", full)
+        try:
+            with pytest.raises((CheckpointError, OutputError), match=r"cannot be written.*make room and add --resume"):
+                train("parts", save_every=2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not (tmp_path / "parts" / "adapter_model.safetensors").exists()
+    rest = train("parts", save_every=2, resume=True)
+    assert rest.losses == whole.losses[2 if at == "step-4" else 6 :]
+    assert all(torch.equal(rest.weights[name], weight) for name, weight in whole.weights.items())

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from storage.durable import staged_folder
+from training.control.best import Best
 from training.errors import CheckpointError
 
 _STATE = "state.json"
 _OPTIMIZER = "optimizer.safetensors"
 _RANDOM = "random.safetensors"
+WriteAdapter = Callable[[Path], None]
+
 _STEP_FOLDER = re.compile(r"step-(\d+)")
 
 
@@ -43,6 +46,8 @@ class Progress:
     base_valid_loss: float | None
     train_loss: float
     """Of the last step."""
+    best: Best | None = None
+    """None until the held-out rows were scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +70,11 @@ class Checkpoints:
         self._fingerprint = fingerprint
         self._keep = keep
 
-    def save(self, adapter: Path, optimizer: Mapping[str, Tensor], progress: Progress) -> Path:
+    def save(self, write_adapter: WriteAdapter, optimizer: Mapping[str, Tensor], progress: Progress) -> Path:
         """Writes a checkpoint whole or not at all, then drops the oldest beyond those kept.
 
         Args:
-            adapter: a folder in PEFT's format; its files are copied.
+            write_adapter: fills a folder in PEFT's format.
             optimizer: see `optimizer_tensors`.
             progress: how far the run is.
 
@@ -78,19 +83,30 @@ class Checkpoints:
         """
         target = self._folder / f"step-{progress.step}"
         try:
-            self._write(target, adapter, optimizer, progress)
+            self._write(target, write_adapter, optimizer, progress)
         # safetensors gives a failed write its own error.
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
                 f"{target} cannot be written: {error}; earlier checkpoints are intact: make room and add --resume"
             ) from error
-        self._drop_old(progress.step)
+        self._drop_old(progress)
         return target
 
-    def _write(self, target: Path, adapter: Path, optimizer: Mapping[str, Tensor], progress: Progress) -> None:
+    def folder(self, step: int) -> Path:
+        """Where the checkpoint of a step is.
+
+        Raises:
+            CheckpointError: it is gone, or damaged.
+        """
+        folder = self._folder / f"step-{step}"
+        self._checked_state(folder)
+        return folder
+
+    def _write(
+        self, target: Path, write_adapter: WriteAdapter, optimizer: Mapping[str, Tensor], progress: Progress
+    ) -> None:
         with staged_folder(target) as staged:
-            for file in adapter.iterdir():
-                shutil.copyfile(file, staged / file.name)
+            write_adapter(staged)
             save_file(dict(optimizer), staged / _OPTIMIZER)
             save_file(_random_states(), staged / _RANDOM)
             digests = {file.name: _digest(file) for file in sorted(staged.iterdir())}
@@ -110,14 +126,15 @@ class Checkpoints:
         state = self._checked_state(folder)
         _restore_random(load_file(folder / _RANDOM))
         return Checkpoint(
-            folder=folder, progress=Progress(**state["progress"]), optimizer=load_file(folder / _OPTIMIZER)
+            folder=folder, progress=_progress(state["progress"]), optimizer=load_file(folder / _OPTIMIZER)
         )
 
-    def _drop_old(self, step: int) -> None:
+    def _drop_old(self, progress: Progress) -> None:
+        step, best = progress.step, None if progress.best is None else progress.best.step
         # One that is ahead was left by an earlier run here: kept as the newest, it would push out this run's own.
         ahead = [folder for number, folder in self._present() if number > step]
         own = [folder for number, folder in self._present() if number <= step]
-        for old in ahead + own[: -self._keep]:
+        for old in ahead + [folder for folder in own[: -self._keep] if folder.name != f"step-{best}"]:
             shutil.rmtree(old, ignore_errors=True)
 
     def _checked_state(self, folder: Path) -> dict[str, Any]:
@@ -144,6 +161,11 @@ class Checkpoints:
             return []
         names = ((_STEP_FOLDER.fullmatch(entry.name), entry) for entry in self._folder.iterdir())
         return sorted((int(match[1]), entry) for match, entry in names if match)
+
+
+def _progress(stored: Mapping[str, Any]) -> Progress:
+    best = stored["best"]
+    return Progress(**{**stored, "best": None if best is None else Best(**best)})
 
 
 def _digest(file: Path) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from adapters.config import LoraConfig
 from adapters.files import ADAPTER_FILES
 from adapters.manifest import BaseIdentity, DataIdentity, GoldenLogits, Manifest, RenderingIdentity
@@ -17,6 +19,7 @@ from storage.durable import flush, staged_folder
 from training.artifacts.golden import golden_logits
 from training.artifacts.weights import write_layers
 from training.config import TrainingConfig
+from training.errors import OutputError
 from training.layers.lora import LoraLinear
 from training.run import TrainingData, TrainingResult
 
@@ -38,8 +41,22 @@ def write_output(output: Path, layers: Mapping[str, LoraLinear], adapter: LoraCo
     """Writes the three files of the adapter into `output`; call it while `layers` are still in the base's model.
 
     The files are complete before any of them appears in `output`.
+
+    Raises:
+        OutputError: they cannot be written, on a full disk for one; the last checkpoint can be resumed.
     """
     manifest = _manifest(finished)
+    try:
+        _write(output, layers, adapter, manifest)
+    # safetensors gives a failed write its own error.
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"the adapter cannot be written to {output}: {error}; checkpoints are intact: make room and add --resume"
+        ) from error
+    return manifest
+
+
+def _write(output: Path, layers: Mapping[str, LoraLinear], adapter: LoraConfig, manifest: Manifest) -> None:
     shutil.rmtree(output / ".adapter", ignore_errors=True)
     with staged_folder(output / ".adapter") as staged:
         write_layers(staged, layers, adapter)
@@ -48,7 +65,6 @@ def write_output(output: Path, layers: Mapping[str, LoraLinear], adapter: LoraCo
         os.replace(output / ".adapter" / name, output / name)
     shutil.rmtree(output / ".adapter")
     flush(output)
-    return manifest
 
 
 def _manifest(finished: Finished) -> Manifest:

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from service.jobs.errors import LaunchError
 from service.jobs.launcher import Launch
 from service.jobs.local_launcher import LocalLauncher, LocalRun
+from storage.errors import StorageFullError
 
 SLEEP = "import subprocess, sys, time; subprocess.Popen(['sleep', '300']); print('up', flush=True); time.sleep(300)"
 
@@ -140,3 +142,20 @@ def _alive(group: int) -> list[int]:
         except (ProcessLookupError, psutil.NoSuchProcess):
             continue
     return found
+
+
+def test_a_line_without_end_is_passed_over(launcher: LocalLauncher, runs: list[LocalRun]) -> None:
+    run = launcher.start(launch("print('one'); print('x' * 5_000_000); print('two'); print('end', end='')"))
+    runs.append(run)
+    assert list(run.lines()) == ["one", "two", "end"]
+
+
+def test_no_room_for_the_log_is_no_fault_of_the_command(
+    launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(StorageFullError, match="No space left"):
+        launcher.start(launch("pass"))

@@ -1,13 +1,17 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from service.jobs import queue as queue_module
 from service.jobs.errors import StaleClaimError
 from service.jobs.job import Job, JobError
 from service.jobs.jobs import Jobs
+from service.jobs.order import choose
 from service.jobs.queue import Claim, Progress, Queue
+from storage.database import Database
 
 MakeJob = Callable[..., Job]
 
@@ -135,3 +139,37 @@ def test_news_are_taken_down_together(jobs: Jobs, queue: Queue, make_job: MakeJo
     job = jobs.get("acme", made.id)
     assert (job.status, job.error) == ("failed", JobError(code="diverged", message="NaN", param="lora"))
     assert job.finished_at is not None
+
+
+def test_a_job_that_is_cancelled_while_it_is_chosen_is_not_claimed(
+    jobs: Jobs, queue: Queue, make_job: MakeJob, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database.is_sqlite:
+        pytest.skip("there a claim locks everything before it looks")
+    first, second = make_job(), make_job()
+
+    def chosen(*arguments: Any) -> Any:
+        found = choose(*arguments)
+        if found is not None and found.id == first.id:
+            jobs.cancel("acme", first.id)
+        return found
+
+    monkeypatch.setattr(queue_module, "choose", chosen)
+    assert claimed(queue).job.id == second.id
+    assert jobs.get("acme", first.id).status == "cancelled"
+
+
+def test_a_job_that_was_put_back_without_blame_has_all_its_attempts(queue: Queue, make_job: MakeJob) -> None:
+    make_job()
+    for _ in range(5):
+        queue.put_back(claimed(queue), "no memory", blameless=True)
+    claimed(queue)
+
+
+def test_a_job_that_is_resumed_before_it_has_paused_goes_on(jobs: Jobs, queue: Queue, make_job: MakeJob) -> None:
+    made = make_job()
+    claim = claimed(queue)
+    jobs.pause("acme", made.id)
+    jobs.resume("acme", made.id)
+    queue.put_back(claim, "stopped", blameless=True)
+    assert jobs.get("acme", made.id).status == "queued"

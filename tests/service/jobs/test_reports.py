@@ -65,8 +65,20 @@ def test_no_path_of_this_machine_is_told() -> None:
     assert report.events[0].message == "file-1:3 is long"
 
 
-@pytest.mark.parametrize("line", ["", "Traceback", "[1]", '{"event": "unknown"}', '{"step": 1}', "null"])
+@pytest.mark.parametrize("line", ["", "Traceback", "[1]", "[" * 100_000, '{"event": "unknown"}', '{"step": 1}', "null"])
 def test_what_is_no_event_is_passed_over(line: str) -> None:
     report = TrainerReport()
     report.hear(line)
     assert report == TrainerReport()
+
+
+def test_what_no_database_takes_is_left_out() -> None:
+    report = TrainerReport(names={"/home/jürgen/rows": "file-1"})
+    message = "/home/jürgen/rows: a\0b\ud800" + "x" * 10_000
+    report.hear(json.dumps({"event": "warning", "code": "c", "message": message}))
+    report.hear(json.dumps({**STEP, "loss": float("nan"), "grad_norm": float("inf")}))
+    warning, step = report.events
+    assert warning.message.startswith("file-1: ab?xx")
+    assert len(warning.message) < 5000
+    assert step.data is not None
+    assert (step.data["train_loss"], step.data["grad_norm"]) == (None, None)

@@ -1,8 +1,10 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,8 +37,12 @@ def checkpoints(tmp_path: Path) -> Checkpoints:
     return Checkpoints(tmp_path / "checkpoints", "run-1", 2)
 
 
+def copy_into(adapter: Path, folder: Path) -> None:
+    shutil.copytree(adapter, folder, dirs_exist_ok=True)
+
+
 def save(checkpoints: Checkpoints, adapter: Path, step: int) -> Path:
-    return checkpoints.save(adapter, {"w/step": torch.tensor(float(step))}, progress(step))
+    return checkpoints.save(partial(copy_into, adapter), {"w/step": torch.tensor(float(step))}, progress(step))
 
 
 def test_a_checkpoint_gives_back_what_was_saved(checkpoints: Checkpoints, adapter: Path) -> None:
@@ -101,7 +107,7 @@ def test_a_kill_while_one_is_written_leaves_the_one_before(
 ) -> None:
     save(checkpoints, adapter, 1)
     script = f"""
-import time
+import shutil, time
 from pathlib import Path
 import torch
 from training.artifacts import checkpoint
@@ -112,7 +118,9 @@ def slow(tensors, path):
 checkpoint.save_file = slow
 folder, adapter = Path({str(tmp_path / "checkpoints")!r}), Path({str(adapter)!r})
 state = checkpoint.Progress(step=2, trained_tokens=1, seconds=1.0, base_valid_loss=None, train_loss=1.0)
-checkpoint.Checkpoints(folder, "run-1", 1).save(adapter, {{"w/step": torch.tensor(2.0)}}, state)
+def copy(to):
+    shutil.copytree(adapter, to, dirs_exist_ok=True)
+checkpoint.Checkpoints(folder, "run-1", 1).save(copy, {{"w/step": torch.tensor(2.0)}}, state)
 """
     child = subprocess.Popen([sys.executable, "-c", script], cwd=REPOSITORY)
     try:

@@ -15,6 +15,7 @@ from base.rendering import Renderer
 from base.shapes import module_shapes
 from training.artifacts.weights import read_layers
 from training.config import TrainingConfig
+from training.errors import OutputError
 from training.layers.lora import LoraLinear, inject
 from training.run import TrainingData
 
@@ -105,6 +106,6 @@ def test_the_folder_is_complete_before_anything_of_it_appears(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("adapters.manifest.Manifest.write", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OutputError, match="No space"):
         train()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["checkpoints"]

@@ -1,0 +1,184 @@
+"""Runs whose trainer is a few lines of Python: what a worker does when trainers, or its own code, go wrong."""
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from service.jobs import run as run_module
+from service.jobs.launcher import Launch, Running
+from service.jobs.opening import local_launcher, open_worker
+from service.jobs.queue import Claim, Queue
+from storage.errors import StorageUnavailableError
+from storage.objects.local import LocalObjects
+from tests.service.jobs.workplace import Workplace
+
+STEP = {
+    "event": "step", "step": 1, "total_steps": 2, "loss": 1.0, "learning_rate": 1e-3, "grad_norm": 1.0,
+    "tokens_per_second": 1.0, "eta_seconds": 1.0,
+}  # fmt: skip
+FAILS = "import sys; print('what became of it', file=sys.stderr); sys.exit(3)"
+
+
+class Scripted:
+    """Trainers that run a script instead, one after the other."""
+
+    def __init__(self, place: Workplace, *codes: str) -> None:
+        self._launcher = local_launcher(place.settings)
+        self._codes = list(codes)
+        self.launched: list[Running] = []
+
+    def start(self, launch: Launch) -> Running:
+        running = self._launcher.start(replace(launch, command=(sys.executable, "-c", self._codes.pop(0))))
+        self.launched.append(running)
+        return running
+
+
+@pytest.fixture
+def place(make_workplace: Callable[..., Workplace]) -> Workplace:
+    return make_workplace(job_retry_seconds=0)
+
+
+@pytest.fixture
+def no_thread_dies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    died: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", died.append)
+    yield
+    assert died == []
+
+
+@pytest.mark.usefixtures("no_thread_dies")
+def test_a_fault_of_the_workers_own_code_costs_an_attempt_and_the_trainer_is_dead_by_then(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = place.make()
+    sleeps = f"import time; print({json.dumps(json.dumps(STEP))}, flush=True); time.sleep(300)"
+    launcher = Scripted(place, sleeps, FAILS)
+    take, put_back = run_module.JobRun._take_lines, Queue.put_back
+    alive: list[int | None] = []
+
+    def faulty(run: run_module.JobRun) -> bool:
+        if len(launcher.launched) == 1:
+            raise KeyError("a mistake")
+        return take(run)
+
+    def watched(queue: Queue, claim: Claim, *arguments: object, **keywords: object) -> None:
+        alive.append(launcher.launched[0].status())
+        put_back(queue, claim, *arguments, **keywords)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run_module.JobRun, "_take_lines", faulty)
+    monkeypatch.setattr(Queue, "put_back", watched)
+    place.work(launcher)
+    assert alive == [137]
+    assert len(launcher.launched) == 2
+    assert any("unexpected error" in message for message in place.messages(job))
+    assert not any("a mistake" in message for message in place.messages(job))
+    assert place.get(job).status == "failed"
+
+
+@pytest.mark.usefixtures("no_thread_dies")
+def test_a_fault_that_stays_ends_the_job(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = place.make()
+
+    def faulty(*_: object) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(run_module, "write_spec", faulty)
+    worker = threading.Thread(target=place.work)
+    worker.start()
+    failed = place.wait(job, lambda found: found.ended)
+    worker.join()
+    assert failed.error is not None
+    assert (failed.status, failed.error.code) == ("failed", "worker_lost")
+
+
+def test_what_a_trainer_leaves_running_does_not_hold_the_job(place: Workplace) -> None:
+    job = place.make()
+    code = "import subprocess, sys; subprocess.Popen(['sleep', '300']); sys.exit(3)"
+    place.work(Scripted(place, code))
+    assert place.get(job).status == "failed"
+
+
+def test_last_words_show_no_path_of_the_worker(place: Workplace) -> None:
+    job = place.make()
+    code = f"import sys; print('cannot read {place.settings.home}/x', file=sys.stderr); sys.exit(3)"
+    place.work(Scripted(place, code))
+    error = place.get(job).error
+    assert error is not None
+    assert "cannot read LORAD_HOME/x" in error.message
+    assert str(place.settings.home) not in error.message
+
+
+def test_an_event_that_lacks_something_costs_an_attempt(place: Workplace) -> None:
+    job = place.make()
+    place.work(Scripted(place, """print('{"event": "step"}')""", FAILS))
+    assert any("unexpected error" in message for message in place.messages(job))
+    assert place.get(job).status == "failed"
+
+
+def test_a_claim_that_another_succeeded_leaves_its_folder_alone(place: Workplace) -> None:
+    place.make()
+    bench = open_worker(place.settings, slots=1)._bench
+    claim = bench.queue.claim("w")
+    assert claim is not None
+    later = place.settings.job_workspaces / claim.job.id / str(claim.token + 1)
+    earlier = place.settings.job_workspaces / claim.job.id / str(claim.token - 1)
+    for folder in (later, earlier):
+        folder.mkdir(parents=True)
+    run = run_module.JobRun(replace(bench, launcher=Scripted(place, FAILS)), claim, threading.Event())
+    run.run()
+    assert later.exists()
+    assert not earlier.exists()
+
+
+def test_a_cancelled_job_leaves_no_objects(place: Workplace) -> None:
+    job = place.make(steps=5000)
+    worker = threading.Thread(target=place.work)
+    worker.start()
+    place.wait(job, lambda found: bool(place.jobs.checkpoints("default", found.id).data))
+    place.jobs.cancel("default", job.id)
+    worker.join()
+    objects = open_worker(place.settings, slots=1)._bench.objects
+    assert list(objects.keys(f"jobs/default/{job.id}/")) == []
+
+
+def test_a_worker_that_leaves_does_not_wait_for_a_store_that_is_away(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = place.make(steps=5000)
+    worker = open_worker(place.settings, slots=1)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    place.wait(job, lambda found: found.step >= 1)
+
+    def away(_objects: LocalObjects, key: str) -> None:
+        raise StorageUnavailableError(key)
+
+    monkeypatch.setattr(LocalObjects, "write", away)
+    worker.leave()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert place.get(job).status == "queued"
+
+
+@pytest.mark.usefixtures("no_thread_dies")
+def test_a_claim_that_fails_ends_no_worker(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = place.make()
+    claim, failed = Queue.claim, threading.Event()
+
+    def faulty(queue: Queue, worker: str) -> Claim | None:
+        if not failed.is_set():
+            failed.set()
+            raise ValueError("a row that nobody understands")
+        return claim(queue, worker)
+
+    monkeypatch.setattr(Queue, "claim", faulty)
+    worker = open_worker(place.settings, slots=1, launcher=Scripted(place, FAILS))
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    place.wait(job, lambda found: found.ended)
+    worker.leave()
+    thread.join()

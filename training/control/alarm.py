@@ -1,0 +1,64 @@
+"""Tells when a run's loss or gradients leave the range of its last steps, and when they stay away."""
+
+import statistics
+from collections import deque
+from dataclasses import dataclass
+
+WINDOW = 32
+"""Steps that what is usual is taken from."""
+_FEWEST = 16
+_DEVIATIONS = 8.0
+"""Robust standard deviations above the median that are beyond chance."""
+_RATIO = 2.0
+"""And so many times the median: late in a run the deviations are tiny."""
+_TO_STANDARD = 1.4826
+"""Median absolute deviation to standard deviation, for normal values."""
+_WORSE = 1.1
+"""Times its first loss that a run must stay above for a whole window to count as lost."""
+
+
+@dataclass(frozen=True)
+class Spike:
+    """One value far above the usual."""
+
+    name: str
+    value: float
+    usual: float
+
+
+class Alarm:
+    """Listens to the steps of one process; a resumed run begins to listen anew."""
+
+    def __init__(self) -> None:
+        self._values = {name: deque[float](maxlen=WINDOW) for name in ("loss", "gradient norm")}
+        self._first: list[float] = []
+
+    def hear(self, loss: float, grad_norm: float) -> list[Spike]:
+        """What is far above the usual in this step. A median hardly notices that it then joins the usual."""
+        spikes = []
+        for name, value in (("loss", loss), ("gradient norm", grad_norm)):
+            values = self._values[name]
+            usual = _exceeded(values, value)
+            if usual is not None:
+                spikes.append(Spike(name, value, usual))
+            values.append(value)
+        if len(self._first) < _FEWEST:
+            self._first.append(loss)
+        return spikes
+
+    @property
+    def lost(self) -> bool:
+        """Whether every loss of a whole window is above what the run began with."""
+        losses = self._values["loss"]
+        if len(losses) < WINDOW or len(self._first) < _FEWEST:
+            return False
+        return min(losses) > _WORSE * max(self._first)
+
+
+def _exceeded(values: "deque[float]", value: float) -> float | None:
+    """The median that `value` is far above; None if it is not."""
+    if len(values) < _FEWEST:
+        return None
+    usual = statistics.median(values)
+    deviation = _TO_STANDARD * statistics.median(abs(each - usual) for each in values)
+    return usual if value > max(usual + _DEVIATIONS * deviation, _RATIO * usual) else None
