@@ -57,7 +57,13 @@ class TrainingResult:
     @property
     def metrics(self) -> dict[str, float]:
         """The figures that say how good the adapter is, for its manifest."""
-        found = {"train_loss": self.train_loss, "valid_loss": self.valid_loss, "base_valid_loss": self.base_valid_loss}
+        found = {
+            "published_step": float(self.published_step),
+            "train_loss": self.train_loss,
+            "valid_loss": self.valid_loss,
+            "last_valid_loss": self.last_valid_loss,
+            "base_valid_loss": self.base_valid_loss,
+        }
         return {**{name: value for name, value in found.items() if value is not None}, **self.valid_figures}
 
 

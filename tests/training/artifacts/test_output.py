@@ -67,7 +67,7 @@ def test_the_output_is_an_adapter_of_its_base(
     assert manifest.data is not None
     assert (manifest.data.rows, manifest.data.test_rows) == (5, 2)
     assert manifest.training["quantization"] == quantization
-    assert set(manifest.metrics) == {"train_loss", "valid_loss", "base_valid_loss"}
+    assert set(manifest.metrics) == {"published_step", "train_loss", "valid_loss", "last_valid_loss", "base_valid_loss"}
 
 
 def test_the_rendering_goes_into_the_manifest(train: Train, renderer: Renderer) -> None:
