@@ -4,11 +4,14 @@ py3langid (naive Bayes over byte n-grams, Lui and Baldwin 2012; its model is in 
 language of a text and how sure it is.
 """
 
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+from corpus.errors import CorpusError
 
 MIN_CHARACTERS = 20
 """Shorter texts are not judged: `ok` is a word in fifty languages."""
@@ -68,4 +71,10 @@ def _identifier() -> Any:
     # Half a second and 60 MB, which only those pay who ask for a language.
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    try:
+        return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    except OSError as error:
+        raise CorpusError(
+            f"py3langid cannot unpack its model into {tempfile.gettempdir()}: {error.strerror or error}; "
+            "make room there, or set TMPDIR to another folder"
+        ) from error

@@ -16,7 +16,7 @@ from training.artifacts.weights import read_layers, write_layers
 from training.config import TrainingConfig
 from training.control.alarm import WINDOW, Alarm
 from training.control.best import Best, judged
-from training.errors import ConfigError, DeviceError, DivergedError, Stopped
+from training.errors import CheckpointError, ConfigError, DeviceError, DivergedError, Stopped
 from training.events import (
     CheckpointEvent,
     EarlyStopEvent,
@@ -130,6 +130,8 @@ class Trainer:
             result = self._result(self._take_best())
             finish(self._network.layers, self._adapter, result)
             return result
+        except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+            raise DeviceError(self._progress.step + 1, error) from error
         finally:
             self._network.close()
 
@@ -138,13 +140,10 @@ class Trainer:
         number = self._progress.step
         batches = self._batches(self._data.train, self._schedule.step_rows(number))
         self._base.model.train()
-        try:
-            outcome = accumulate(self._network, self._objective, batches, self._config.max_grad_norm)
-            self._refuse_divergence(outcome, batches)
-            factor = learning_rate_factor(number, self._schedule.total_steps, self._config.warmup_ratio)
-            update(self._optimizer, self._config.learning_rate * factor)
-        except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
-            raise DeviceError(number + 1, error) from error
+        outcome = accumulate(self._network, self._objective, batches, self._config.max_grad_norm)
+        self._refuse_divergence(outcome, batches)
+        factor = learning_rate_factor(number, self._schedule.total_steps, self._config.warmup_ratio)
+        update(self._optimizer, self._config.learning_rate * factor)
         self._progress = replace(
             self._progress,
             step=number + 1,
@@ -226,9 +225,22 @@ class Trainer:
             return
         read_layers(checkpoint.folder, self._network.layers)
         restore_optimizer(self._optimizer, self._network.parameters(), checkpoint.optimizer)
-        self._progress = checkpoint.progress
+        self._progress = self._with_best_at_hand(checkpoint.progress)
+        self._alarm = Alarm(self._progress.start_loss)
         if self._over:
             self._valid_loss = self._held_out_loss()
+
+    def _with_best_at_hand(self, progress: Progress) -> Progress:
+        """Without the best state, if its checkpoint is gone or damaged: there is still the run."""
+        if progress.best is None or not self._config.load_best_model_at_end:
+            return progress
+        try:
+            self._checkpoints.folder(progress.best.step)
+        except CheckpointError as error:
+            message = f"the best state so far is lost, and the best from now on will be published: {error}"
+            self._listen(WarningEvent(code="best_lost", message=message))
+            return replace(progress, best=None)
+        return progress
 
     def _take_best(self) -> Best | None:
         """Gives the layers the best weights, if they are to be published; None where the last ones are."""
@@ -244,6 +256,7 @@ class Trainer:
             rows = self._data.train.places(row for batch in batches for row in batch.rows)
             message = f"step {step}: {spike.name} {spike.value:.4g}, usually {spike.usual:.4g}; look at rows {rows}"
             self._listen(WarningEvent(code="spike", message=message))
+        self._progress = replace(self._progress, start_loss=self._alarm.start)
         if self._alarm.lost:
             best = self._progress.best
             kept = "" if best is None else f"; the best checkpoint is step-{best.step}, held-out {best.valid_loss:.4f}"

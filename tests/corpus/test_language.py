@@ -1,3 +1,7 @@
+import pytest
+
+from corpus import language
+from corpus.errors import CorpusError
 from corpus.language import guess, languages
 
 ENGLISH = [
@@ -40,3 +44,15 @@ def test_chinese_is_one_language() -> None:
 def test_short_and_doubtful_texts_are_not_judged() -> None:
     assert guess("ok") is None
     assert guess("def f(x): return x + 1") is None
+
+
+def test_a_full_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from py3langid.langid import LanguageIdentifier
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(LanguageIdentifier, "from_model_file", full)
+    language._identifier.cache_clear()
+    with pytest.raises(CorpusError, match="cannot unpack its model into .*No space left.*TMPDIR"):
+        guess("a text that is long enough to be judged")

@@ -25,7 +25,7 @@ from training.errors import (
     OutputError,
     Stopped,
 )
-from training.events import CheckpointEvent, EarlyStopEvent, EvalEvent, StartEvent, StepEvent
+from training.events import CheckpointEvent, EarlyStopEvent, EvalEvent, StartEvent, StepEvent, WarningEvent
 from training.layers.network import Network
 from training.objectives.supervised import Supervised
 from training.optimization import step
@@ -375,3 +375,23 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     rest = train("parts", save_every=2, resume=True)
     assert rest.losses == whole.losses[2 if at == "step-4" else 6 :]
     assert all(torch.equal(rest.weights[name], weight) for name, weight in whole.weights.items())
+
+
+def test_a_run_whose_best_state_was_lost_still_ends(train: Train, with_valid: TrainingData) -> None:
+    first = train(data=with_valid, keep_checkpoints=1, **WILD)
+    best = first.result.published_step
+    (first.output / "checkpoints" / f"step-{best}" / "adapter_model.safetensors").unlink()
+    again = train(data=with_valid, keep_checkpoints=1, resume=True, **WILD)
+    assert again.result.published_step == 10
+    assert [event.code for event in again.events if isinstance(event, WarningEvent)] == ["best_lost"]
+
+
+def test_a_device_that_fails_in_an_evaluation_is_named(
+    train: Train, with_valid: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> float:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("training.loop.mean_loss", fail)
+    with pytest.raises(DeviceError, match="out of memory"):
+        train(data=with_valid)

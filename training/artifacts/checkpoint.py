@@ -48,6 +48,8 @@ class Progress:
     """Of the last step."""
     best: Best | None = None
     """None until the held-out rows were scored."""
+    start_loss: float | None = None
+    """The level that the run began with; None in its first steps."""
 
 
 @dataclass(frozen=True, kw_only=True)

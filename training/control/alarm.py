@@ -27,11 +27,17 @@ class Spike:
 
 
 class Alarm:
-    """Listens to the steps of one process; a resumed run begins to listen anew."""
+    """Listens to the steps of one process; what is usual is learnt anew by a resumed run.
 
-    def __init__(self) -> None:
+    Args:
+        start: the level that the run began with, where an earlier process has found it.
+    """
+
+    def __init__(self, start: float | None = None) -> None:
         self._values = {name: deque[float](maxlen=WINDOW) for name in ("loss", "gradient norm")}
         self._first: list[float] = []
+        self.start = start
+        """The highest of the run's first losses; None until there are enough of them."""
 
     def hear(self, loss: float, grad_norm: float) -> list[Spike]:
         """What is far above the usual in this step. A median hardly notices that it then joins the usual."""
@@ -42,17 +48,17 @@ class Alarm:
             if usual is not None:
                 spikes.append(Spike(name, value, usual))
             values.append(value)
-        if len(self._first) < _FEWEST:
+        if self.start is None:
             self._first.append(loss)
+            if len(self._first) == _FEWEST:
+                self.start = max(self._first)
         return spikes
 
     @property
     def lost(self) -> bool:
         """Whether every loss of a whole window is above what the run began with."""
         losses = self._values["loss"]
-        if len(losses) < WINDOW or len(self._first) < _FEWEST:
-            return False
-        return min(losses) > _WORSE * max(self._first)
+        return self.start is not None and len(losses) == WINDOW and min(losses) > _WORSE * self.start
 
 
 def _exceeded(values: "deque[float]", value: float) -> float | None:

@@ -47,6 +47,15 @@ def test_a_run_that_stays_above_its_start_is_lost() -> None:
     assert alarm.lost
 
 
+def test_a_resumed_run_knows_the_level_it_began_with() -> None:
+    alarm = Alarm()
+    quiet(alarm, 40, level=2.0)
+    resumed = Alarm(alarm.start)
+    for _ in range(WINDOW):
+        resumed.hear(7.0, 1.0)
+    assert resumed.lost
+
+
 def test_a_run_that_comes_back_is_not() -> None:
     alarm = Alarm()
     quiet(alarm, 40, level=2.0)

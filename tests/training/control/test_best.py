@@ -41,3 +41,5 @@ def test_small_gains_move_the_best_but_not_the_patience() -> None:
 @pytest.mark.parametrize("odd", [math.nan, math.inf])
 def test_what_is_no_number_is_never_better(odd: float) -> None:
     assert after([2.0, odd]).step == 1
+    assert after([2.0, odd]).stale == 1
+    assert after([odd, 1.5, 1.2]) == after([9.0, 1.5, 1.2])
