@@ -54,5 +54,5 @@ def test_a_full_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(LanguageIdentifier, "from_model_file", full)
     language._identifier.cache_clear()
-    with pytest.raises(CorpusError, match="cannot unpack its model into .*No space left.*TMPDIR"):
+    with pytest.raises(CorpusError, match=r"cannot unpack its model into .*No space left.*TMPDIR"):
         guess("a text that is long enough to be judged")
