@@ -34,7 +34,7 @@ from service.training_spec import DecidedSpec, TrainingSpec, decided
 from service.warm_start import WarmStart, find_start, taken_over
 from training.artifacts.output import Finished, write_output
 from training.errors import ConfigError, Stopped
-from training.events import Event, Listener
+from training.events import Event, Listener, StartEvent
 from training.layers.lora import LoraLinear, targeted
 from training.loop import Trainer
 from training.rows.cache import TokenCache
@@ -167,9 +167,14 @@ def _train(
         initial_digest=None if start is None else start.digest,
         valid_digest=None if rows.valid_set is None else f"sha256:{rows.valid_set.digest}",
     )
-    if spec.overwrite:
-        _clear(spec.output)
-    keep_choices(spec.output, decision.taken)
+
+    def hear(event: Event) -> None:
+        # Not sooner: by then all that a run is refused for has been looked at.
+        if isinstance(event, StartEvent):
+            if spec.overwrite:
+                _clear(spec.output)
+            keep_choices(spec.output, decision.taken)
+        listen(event)
 
     def finish(layers: dict[str, LoraLinear], adapter: LoraConfig, result: TrainingResult) -> None:
         told = Finished(base=base, renderer=encoder.renderer, config=spec.config, data=data, result=result)
@@ -183,7 +188,7 @@ def _train(
         spec.config,
         data,
         spec.output,
-        listen=listen,
+        listen=hear,
         should_stop=should_stop,
         initial=None if start is None else start.folder,
     )

@@ -194,9 +194,12 @@ class Queue:
             session.get_one(JobRow, job.id, with_for_update=True).checkpoint = None
 
     def _next(self, session: Session, now: datetime) -> str | None:
-        in_order = select(JobRow.id, JobRow.tenant).where(_free(now))
-        found = session.execute(in_order.order_by(JobRow.priority.desc(), JobRow.created_at, JobRow.id))
-        waiting = [Waiting(id=each.id, tenant=each.tenant) for each in found]
+        first = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)
+        place = func.row_number().over(partition_by=JobRow.tenant, order_by=first).label("place")
+        # Each tenant's first only: a long queue is not read through.
+        ranked = select(JobRow.id, place).where(_free(now)).subquery()
+        heads = select(JobRow.id, JobRow.tenant).join(ranked, ranked.c.id == JobRow.id).where(ranked.c.place == 1)
+        waiting = [Waiting(id=each.id, tenant=each.tenant) for each in session.execute(heads.order_by(*first))]
         if not waiting:
             return None
         alive = JobRow.status.in_(CLAIMED) & (JobRow.lease_until >= now)

@@ -131,7 +131,12 @@ def test_an_overwrite_that_is_refused_leaves_the_earlier_run(run: Run, rows: Pat
     output = tmp_path / "out"
     assert run("train", "--data", rows, "--output", output, *QUICK).code == 0
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    for flags in (("--target-modules", "q_prj"), ("--resume",)):
+    for flags in (
+        ("--target-modules", "q_prj"),
+        ("--resume",),
+        ("--early-stopping-patience", "2"),
+        ("--optimizer", "paged_adamw_8bit"),
+    ):
         assert run("train", "--data", rows, "--output", output, "--overwrite", *flags, *QUICK).code != 0
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
 

@@ -62,7 +62,7 @@ def test_a_trainer_is_not_renewed_by_an_answer_that_was_long_under_way(
     held: tuple[Queue, Claim, Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue, claim, trainer = held
-    beat, waits = queue.heartbeat, [0.5, 0.0]
+    beat, waits = queue.heartbeat, [0.8, 0.0]
 
     def slow(claim: Claim) -> Wanted:
         wanted = beat(claim)

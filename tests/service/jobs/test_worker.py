@@ -46,9 +46,9 @@ def test_rows_that_cannot_be_learnt_fail_the_job_with_their_lines(place: Workpla
 
 
 def test_a_job_pauses_at_a_checkpoint_and_goes_on_to_the_same_end(place: Workplace) -> None:
-    whole = place.make(suffix="whole", steps=40)
+    whole = place.make(suffix="whole", steps=300)
     place.work()
-    job = place.make(suffix="paused", steps=40)
+    job = place.make(suffix="paused", steps=300)
     worker = threading.Thread(target=place.work)
     worker.start()
     place.wait(job, lambda found: found.step >= 3)
@@ -56,7 +56,7 @@ def test_a_job_pauses_at_a_checkpoint_and_goes_on_to_the_same_end(place: Workpla
     worker.join()
     paused = place.get(job)
     assert paused.status == "paused"
-    assert paused.step < 40
+    assert paused.step < 300
     place.jobs.resume("default", job.id)
     place.work()
     assert place.get(job).status == place.get(whole).status == "succeeded"
