@@ -444,7 +444,9 @@ def main() -> None:
 def as_worker(worker_dies_at: int, trainer_dies_at: int) -> None:
     """What `Place.start` starts."""
     settings = Settings()
-    worker = open_worker(settings, slots=1, launcher=Deadly(local_launcher(settings), trainer_dies_at))
+    worker = open_worker(
+        settings, open_registry(settings), slots=1, launcher=Deadly(local_launcher(settings), trainer_dies_at)
+    )
     signal.signal(signal.SIGTERM, lambda _number, _frame: worker.leave())
     die_at(worker_dies_at)
     worker.run()

@@ -28,8 +28,9 @@ def worker(
     chosen = settings()
     from service.api.logs import configure_logs
     from service.jobs.opening import open_worker
+    from service.registry import open_registry
 
-    opened = open_worker(chosen, slots=slots)
+    opened = open_worker(chosen, open_registry(chosen), slots=slots)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: opened.leave())
     configure_logs(chosen.log_level)

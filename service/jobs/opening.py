@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import psutil
 
+from adapters.registry import Registry
 from service.errors import SettingsError
 from service.files.opening import open_files
 from service.jobs.jobs import Jobs
@@ -14,7 +15,6 @@ from service.jobs.queue import Queue, QueueLimits
 from service.jobs.run import Bench
 from service.jobs.webhooks import Webhooks
 from service.jobs.worker import Worker
-from service.registry import open_registry
 from service.settings import Settings
 from storage.database import Database
 from storage.objects.opening import open_objects
@@ -25,22 +25,28 @@ def open_jobs(settings: Settings, database: Database) -> Jobs:
     return Jobs(database, max_jobs=settings.max_jobs)
 
 
-def open_worker(settings: Settings, *, slots: int, launcher: Launcher | None = None) -> Worker:
+def open_worker(settings: Settings, registry: Registry, *, slots: int, launcher: Launcher | None = None) -> Worker:
     """A worker of this process.
 
     Args:
-        settings: where jobs, files and versions are, and its bounds.
+        settings: where files are, and its bounds.
+        registry: the one of `settings`, whose database holds the jobs.
         slots: jobs at once.
         launcher: where trainers run; None: in processes of this machine.
 
     Raises:
         SettingsError: the webhook's secret is missing or malformed.
-        StorageError: database or store cannot be reached.
+        StorageError: the store cannot be reached.
     """
-    registry = open_registry(settings)
+    bench = open_bench(settings, registry, launcher)
+    return Worker(bench, slots=slots, webhooks=_webhooks(settings, registry.database))
+
+
+def open_bench(settings: Settings, registry: Registry, launcher: Launcher | None = None) -> Bench:
+    """What the runs of a worker work with; arguments and errors as of `open_worker`."""
     database = registry.database
     limits = QueueLimits(lease_seconds=settings.lease_seconds, max_running=settings.max_running_jobs)
-    bench = Bench(
+    return Bench(
         queue=Queue(database, limits),
         launcher=launcher or local_launcher(settings),
         files=open_files(settings, database, open_jobs(settings, database).uses),
@@ -49,7 +55,6 @@ def open_worker(settings: Settings, *, slots: int, launcher: Launcher | None = N
         settings=settings,
         short_of_memory=_memory_watch(settings.min_free_memory_bytes),
     )
-    return Worker(bench, slots=slots, webhooks=_webhooks(settings, database))
 
 
 def local_launcher(settings: Settings) -> LocalLauncher:

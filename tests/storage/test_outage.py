@@ -35,9 +35,11 @@ def on_postgresql(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     database.dispose()
 
 
-def test_a_server_that_is_down_is_reported_and_found_again(on_postgresql: Database, postgresql: Cluster) -> None:
+def test_a_server_that_is_down_is_reported_and_found_again(
+    breakable_postgresql: Cluster, on_postgresql: Database
+) -> None:
     insert(on_postgresql, "before")
-    postgresql.stop()
+    breakable_postgresql.stop()
     try:
         with pytest.raises(StorageUnavailableError, match=r"database postgresql.*cannot be used.*Check that it runs"):
             insert(on_postgresql, "lost")
@@ -46,18 +48,20 @@ def test_a_server_that_is_down_is_reported_and_found_again(on_postgresql: Databa
         with pytest.raises(StorageUnavailableError):
             on_postgresql.migrate()
     finally:
-        postgresql.start()
+        breakable_postgresql.start()
 
     insert(on_postgresql, "after")
     assert names(on_postgresql) == ["after", "before"]
 
 
-def test_a_connection_that_breaks_in_a_transaction_takes_it_back(on_postgresql: Database, postgresql: Cluster) -> None:
+def test_a_connection_that_breaks_in_a_transaction_takes_it_back(
+    breakable_postgresql: Cluster, on_postgresql: Database
+) -> None:
     def break_it() -> None:
         with on_postgresql.session() as session:
             session.execute(_INSERT, {"name": "lost"})
-            postgresql.stop()
-            postgresql.start()
+            breakable_postgresql.stop()
+            breakable_postgresql.start()
             session.execute(_INSERT, {"name": "lost too"})
 
     with pytest.raises(StorageUnavailableError):
@@ -67,31 +71,31 @@ def test_a_connection_that_breaks_in_a_transaction_takes_it_back(on_postgresql: 
 
 
 def test_a_server_that_says_nothing_in_a_transaction_takes_it_back(
-    on_postgresql: Database, postgresql: Cluster
+    breakable_postgresql: Cluster, on_postgresql: Database
 ) -> None:
     def freeze() -> None:
         with on_postgresql.session() as session:
             session.execute(_INSERT, {"name": "lost"})
-            postgresql.freeze()
+            breakable_postgresql.freeze()
             session.execute(_INSERT, {"name": "lost too"})
 
     try:
         with pytest.raises(StorageUnavailableError, match="timed out"):
             freeze()
     finally:
-        postgresql.thaw()
+        breakable_postgresql.thaw()
 
     assert names(on_postgresql) == []
 
 
-def test_a_server_that_says_nothing_holds_nobody(on_postgresql: Database, postgresql: Cluster) -> None:
+def test_a_server_that_says_nothing_holds_nobody(breakable_postgresql: Cluster, on_postgresql: Database) -> None:
     insert(on_postgresql, "before")
-    postgresql.freeze()
+    breakable_postgresql.freeze()
     try:
         with pytest.raises(StorageUnavailableError, match="timed out"):
             names(on_postgresql)
     finally:
-        postgresql.thaw()
+        breakable_postgresql.thaw()
 
     assert names(on_postgresql) == ["before"]
 

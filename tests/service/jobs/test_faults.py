@@ -82,18 +82,18 @@ def test_a_worker_that_dies_while_it_makes_something_durable(
 
 
 def test_a_database_that_goes_away_does_not_end_the_trainer(
-    make_workplace: Callable[..., Workplace], postgresql: Cluster, postgresql_url: str
+    breakable_postgresql: Cluster, make_workplace: Callable[..., Workplace], postgresql_url: str
 ) -> None:
     place = make_workplace(database_url=postgresql_url, lease_seconds=60)
     job = place.make(suffix="support", steps=60)
     launcher = Deadly(local_launcher(place.settings), 1_000_000)
     worker = _working(place, job, launcher)
-    postgresql.stop()
+    breakable_postgresql.stop()
     try:
         # Until the worker has noticed, and then some.
         worker.join(5)
     finally:
-        postgresql.start()
+        breakable_postgresql.start()
     worker.join(240)
     assert place.get(job).status == "succeeded"
     assert launcher.launches == 1

@@ -1,11 +1,11 @@
 from service.jobs.leftovers import clear_leftovers
-from service.jobs.opening import open_worker
+from service.jobs.opening import open_bench
 from service.jobs.queue import Progress
 from tests.service.jobs.workplace import Workplace
 
 
 def test_what_dead_workers_and_cancelled_jobs_left_is_cleared(place: Workplace) -> None:
-    bench = open_worker(place.settings, slots=1)._bench
+    bench = open_bench(place.settings, place.registry)
     workspaces = place.settings.job_workspaces
     job = place.make()
     first = bench.queue.claim("w")

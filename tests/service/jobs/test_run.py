@@ -10,7 +10,7 @@ import pytest
 
 from service.jobs import run as run_module
 from service.jobs.launcher import Launch, Running
-from service.jobs.opening import local_launcher, open_worker
+from service.jobs.opening import local_launcher, open_bench, open_worker
 from service.jobs.queue import Claim, Queue
 from storage.errors import StorageUnavailableError
 from storage.objects.local import LocalObjects
@@ -121,7 +121,7 @@ def test_an_event_that_lacks_something_costs_an_attempt(place: Workplace) -> Non
 
 def test_a_claim_that_another_succeeded_leaves_its_folder_alone(place: Workplace) -> None:
     place.make()
-    bench = open_worker(place.settings, slots=1)._bench
+    bench = open_bench(place.settings, place.registry)
     claim = bench.queue.claim("w")
     assert claim is not None
     later = place.settings.job_workspaces / claim.job.id / str(claim.token + 1)
@@ -141,7 +141,7 @@ def test_a_cancelled_job_leaves_no_objects(place: Workplace) -> None:
     place.wait(job, lambda found: bool(place.jobs.checkpoints("default", found.id).data))
     place.jobs.cancel("default", job.id)
     worker.join()
-    objects = open_worker(place.settings, slots=1)._bench.objects
+    objects = open_bench(place.settings, place.registry).objects
     assert list(objects.keys(f"jobs/default/{job.id}/")) == []
 
 
@@ -149,7 +149,7 @@ def test_a_worker_that_leaves_does_not_wait_for_a_store_that_is_away(
     place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = place.make(steps=5000)
-    worker = open_worker(place.settings, slots=1)
+    worker = open_worker(place.settings, place.registry, slots=1)
     thread = threading.Thread(target=worker.run)
     thread.start()
     place.wait(job, lambda found: found.step >= 1)
@@ -176,9 +176,10 @@ def test_a_claim_that_fails_ends_no_worker(place: Workplace, monkeypatch: pytest
         return claim(queue, worker)
 
     monkeypatch.setattr(Queue, "claim", faulty)
-    worker = open_worker(place.settings, slots=1, launcher=Scripted(place, FAILS))
+    worker = open_worker(place.settings, place.registry, slots=1, launcher=Scripted(place, FAILS))
     thread = threading.Thread(target=worker.run)
     thread.start()
     place.wait(job, lambda found: found.ended)
     worker.leave()
     thread.join()
+    assert place.get(job).status == "failed"

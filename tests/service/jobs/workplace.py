@@ -46,7 +46,7 @@ class Workplace:
         return self.jobs.get("default", job.id)
 
     def work(self, launcher: Launcher | None = None) -> None:
-        open_worker(self.settings, slots=1, launcher=launcher).run(until_idle=True)
+        open_worker(self.settings, self.registry, slots=1, launcher=launcher).run(until_idle=True)
 
     def start(self, *command: str) -> "subprocess.Popen[bytes]":
         """A worker in a process of its own."""
