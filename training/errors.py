@@ -32,11 +32,11 @@ class DivergedError(TrainingError):
 class DeviceError(TrainingError):
     """The device ran out of memory or failed in a step."""
 
-    def __init__(self, step: int, error: Exception) -> None:
+    def __init__(self, step: int, error: Exception, left: str) -> None:
         reason = str(error).strip().splitlines()[0][:300]
         super().__init__(
-            f"step {step}: the device failed: {reason}; checkpoints are intact: go on with --resume, where memory was "
-            "short with a smaller --pack-tokens, --activation-checkpointing, or another run with --quantization nf4"
+            f"step {step}: the device failed: {reason}; {left}: go on with --resume, where memory was short with a "
+            "smaller --pack-tokens, --activation-checkpointing, or another run with --quantization nf4"
         )
 
 

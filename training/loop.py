@@ -14,18 +14,10 @@ from base.shapes import module_shapes
 from training.artifacts.checkpoint import Checkpoints, Progress
 from training.artifacts.weights import read_layers, write_layers
 from training.config import TrainingConfig
-from training.control.alarm import WINDOW, Alarm
 from training.control.best import Best, judged
-from training.errors import CheckpointError, ConfigError, DeviceError, DivergedError, Stopped
-from training.events import (
-    CheckpointEvent,
-    EarlyStopEvent,
-    EvalEvent,
-    Listener,
-    StartEvent,
-    StepEvent,
-    WarningEvent,
-)
+from training.control.watch import Watch
+from training.errors import CheckpointError, ConfigError, DeviceError, Stopped
+from training.events import CheckpointEvent, EarlyStopEvent, EvalEvent, Listener, WarningEvent
 from training.layers.lora import LoraLinear, target_names
 from training.layers.network import Network
 from training.memory import peak_memory_bytes
@@ -33,8 +25,9 @@ from training.objectives.creation import create_objective
 from training.objectives.objective import Objective, mean_loss
 from training.optimization.learning_rate import learning_rate_factor
 from training.optimization.optimizer import create_optimizer, optimizer_tensors, restore_optimizer
-from training.optimization.step import Outcome, accumulate, update
+from training.optimization.step import accumulate, update
 from training.precision import refuse_dtype
+from training.reporting import start_event, step_event
 from training.rows.batches import Batch, make_batch
 from training.rows.examples import Prepared
 from training.rows.order import Schedule, passes
@@ -91,7 +84,7 @@ class Trainer:
             output / "checkpoints", fingerprint(base, config, data), config.keep_checkpoints
         )
         self._progress = Progress(step=0, trained_tokens=0, seconds=0.0, base_valid_loss=None, train_loss=math.nan)
-        self._alarm = Alarm()
+        self._watch = self._new_watch()
         self._valid_loss: float | None = None
         self._valid_figures: Mapping[str, float] = {}
 
@@ -100,7 +93,7 @@ class Trainer:
 
         Raises:
             Stopped: `should_stop` said so; a checkpoint of the last step is on disk.
-            DeviceError: the device ran out of memory or failed; checkpoints are intact.
+            DeviceError: the device ran out of memory or failed; it names the newest checkpoint.
             OutputError: the adapter could not be written.
             DivergedError: the loss or the gradients are no longer finite, or the loss stays above where it began.
             ConfigError: early stopping is asked for without held-out rows.
@@ -113,7 +106,7 @@ class Trainer:
             )
         shapes = module_shapes(self._base.model)
         # Counted before the adapter's own parameters join the model's.
-        total_parameters = self._base.num_parameters
+        base_parameters = self._base.num_parameters
         self._network = Network(self._base.model, self._config)
         try:
             self._adapter = adapter_config(self._config, self._base.name, target_names(shapes, self._network.layers))
@@ -122,7 +115,12 @@ class Trainer:
                 read_layers(self._initial, self._network.layers)
             if resume:
                 self._resume()
-            self._announce(total_parameters)
+            self._listen(
+                start_event(
+                    self._base, self._network, self._data, self._schedule,
+                    first_step=self._progress.step, base_parameters=base_parameters,
+                )
+            )  # fmt: skip
             self._measure_base()
             while not self._over:
                 self._step()
@@ -131,7 +129,7 @@ class Trainer:
             finish(self._network.layers, self._adapter, result)
             return result
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
-            raise DeviceError(self._progress.step + 1, error) from error
+            raise DeviceError(self._progress.step + 1, error, self._checkpoints.describe_newest()) from error
         finally:
             self._network.close()
 
@@ -141,7 +139,7 @@ class Trainer:
         batches = self._batches(self._data.train, self._schedule.step_rows(number))
         self._base.model.train()
         outcome = accumulate(self._network, self._objective, batches, self._config.max_grad_norm)
-        self._refuse_divergence(outcome, batches)
+        self._watch.refuse_divergence(number + 1, outcome, batches)
         factor = learning_rate_factor(number, self._schedule.total_steps, self._config.warmup_ratio)
         update(self._optimizer, self._config.learning_rate * factor)
         self._progress = replace(
@@ -151,8 +149,10 @@ class Trainer:
             seconds=self._progress.seconds + time.perf_counter() - started,
             train_loss=outcome.total / outcome.count,
         )
-        self._report_step(outcome)
-        self._look_for_spikes(outcome, batches)
+        rate = float(self._optimizer.param_groups[0]["lr"])
+        self._listen(step_event(self._base, self._progress, outcome, self._schedule, rate))
+        self._watch.hear(self._progress, outcome, batches)
+        self._progress = replace(self._progress, start_loss=self._watch.start_loss)
 
     @property
     def _over(self) -> bool:
@@ -226,7 +226,7 @@ class Trainer:
         read_layers(checkpoint.folder, self._network.layers)
         restore_optimizer(self._optimizer, self._network.parameters(), checkpoint.optimizer)
         self._progress = self._with_best_at_hand(checkpoint.progress)
-        self._alarm = Alarm(self._progress.start_loss)
+        self._watch = self._new_watch(self._progress.start_loss)
         if self._over:
             self._valid_loss = self._held_out_loss()
 
@@ -250,31 +250,8 @@ class Trainer:
         read_layers(self._checkpoints.folder(best.step), self._network.layers)
         return best
 
-    def _look_for_spikes(self, outcome: Outcome, batches: Sequence[Batch]) -> None:
-        step = self._progress.step
-        for spike in self._alarm.hear(self._progress.train_loss, outcome.grad_norm):
-            rows = self._data.train.places(row for batch in batches for row in batch.rows)
-            message = f"step {step}: {spike.name} {spike.value:.4g}, usually {spike.usual:.4g}; look at rows {rows}"
-            self._listen(WarningEvent(code="spike", message=message))
-        self._progress = replace(self._progress, start_loss=self._alarm.start)
-        if self._alarm.lost:
-            best = self._progress.best
-            kept = "" if best is None else f"; the best checkpoint is step-{best.step}, held-out {best.valid_loss:.4f}"
-            raise DivergedError(
-                f"step {step}: for {WINDOW} steps the loss has been above where the run began (now "
-                f"{self._progress.train_loss:.4g}); lower --learning-rate (now {self._config.learning_rate}){kept}"
-            )
-
-    def _refuse_divergence(self, outcome: Outcome, batches: Sequence[Batch]) -> None:
-        if math.isfinite(outcome.total) and math.isfinite(outcome.grad_norm):
-            return
-        rows = self._data.train.places(row for batch in batches for row in batch.rows)
-        raise DivergedError(
-            f"step {self._progress.step + 1}: loss {outcome.total} and gradient norm {outcome.grad_norm} on training "
-            f"rows {rows}; "
-            f"lower --learning-rate (now {self._config.learning_rate}) or look at these rows; "
-            "the last checkpoint is intact"
-        )
+    def _new_watch(self, start_loss: float | None = None) -> Watch:
+        return Watch(self._config, self._data.train, self._checkpoints, self._listen, start_loss)
 
     def _result(self, best: Best | None) -> TrainingResult:
         return TrainingResult(
@@ -287,46 +264,7 @@ class Trainer:
             base_valid_loss=self._progress.base_valid_loss,
             valid_figures=self._valid_figures if best is None else best.figures,
             trained_tokens=self._progress.trained_tokens,
-            tokens_per_second=self._tokens_per_second(),
+            tokens_per_second=self._progress.tokens_per_second,
             seconds=self._progress.seconds,
             peak_memory_bytes=peak_memory_bytes(self._base.device),
         )
-
-    def _announce(self, total_parameters: int) -> None:
-        train, valid = self._data.train, self._data.valid
-        self._listen(
-            StartEvent(
-                total_steps=self._schedule.total_steps,
-                first_step=self._progress.step,
-                trainable_parameters=sum(parameter.numel() for parameter in self._network.parameters().values()),
-                total_parameters=total_parameters,
-                train_rows=len(train.examples),
-                train_tokens=train.num_tokens,
-                train_labelled_tokens=train.num_labelled,
-                valid_rows=len(valid.examples) if valid else 0,
-                truncated_rows=train.num_truncated,
-                device=str(self._base.device),
-                dtype=str(self._base.dtype).removeprefix("torch."),
-                quantization=self._base.quantization,
-            )
-        )
-
-    def _report_step(self, outcome: Outcome) -> None:
-        step, last = self._progress.step, self._schedule.total_steps
-        self._listen(
-            StepEvent(
-                step=step,
-                total_steps=last,
-                epoch=step / self._schedule.steps_per_epoch,
-                loss=self._progress.train_loss,
-                learning_rate=float(self._optimizer.param_groups[0]["lr"]),
-                grad_norm=outcome.grad_norm,
-                tokens_per_second=self._tokens_per_second(),
-                eta_seconds=self._progress.seconds / step * (last - step),
-                peak_memory_bytes=peak_memory_bytes(self._base.device),
-                figures=dict(outcome.figures),
-            )
-        )
-
-    def _tokens_per_second(self) -> float:
-        return self._progress.trained_tokens / self._progress.seconds if self._progress.seconds else 0.0

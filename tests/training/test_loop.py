@@ -182,7 +182,7 @@ def test_a_diverging_run_says_where_and_gives_the_base_back(train: Train, base: 
 
 
 def test_a_diverged_step_is_in_no_checkpoint(train: Train, tmp_path: Path) -> None:
-    with pytest.raises(DivergedError):
+    with pytest.raises(DivergedError, match=r"the last checkpoint is .*/step-2$"):
         train(objective=Failing(math.inf), save_every=1)
     assert sorted(path.name for path in (tmp_path / "out" / "checkpoints").iterdir()) == ["step-1", "step-2"]
 
@@ -324,7 +324,7 @@ def test_patience_without_held_out_rows_is_refused_before_anything_changes(train
 
 
 @pytest.mark.parametrize("kind", [torch.OutOfMemoryError, torch.AcceleratorError])
-def test_a_device_that_fails_is_named_and_its_checkpoints_are_intact(
+def test_a_device_that_fails_is_named_with_the_checkpoint_that_is_left(
     train: Train, base: LoadedBase, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
     whole = train("whole")
@@ -339,7 +339,10 @@ def test_a_device_that_fails_is_named_and_its_checkpoints_are_intact(
     before = state_of(base.model)
     with monkeypatch.context() as patched:
         patched.setattr("training.loop.update", fail_at_the_fourth)
-        with pytest.raises(DeviceError, match=r"step 4: the device failed: CUDA error: lost; .*--resume"):
+        with pytest.raises(
+            DeviceError,
+            match=r"step 4: the device failed: CUDA error: lost; the last checkpoint is .*/step-3: .*--resume",
+        ):
             train("parts", save_every=1)
     assert_untouched(base.model, before)
     rest = train("parts", save_every=1, resume=True)
@@ -393,5 +396,5 @@ def test_a_device_that_fails_in_an_evaluation_is_named(
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr("training.loop.mean_loss", fail)
-    with pytest.raises(DeviceError, match="out of memory"):
+    with pytest.raises(DeviceError, match="out of memory; no checkpoint was written yet"):
         train(data=with_valid)

@@ -51,6 +51,11 @@ class Progress:
     start_loss: float | None = None
     """The level that the run began with; None in its first steps."""
 
+    @property
+    def tokens_per_second(self) -> float:
+        """0 before the first step."""
+        return self.trained_tokens / self.seconds if self.seconds else 0.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
@@ -103,6 +108,11 @@ class Checkpoints:
         folder = self._folder / f"step-{step}"
         self._checked_state(folder)
         return folder
+
+    def describe_newest(self) -> str:
+        """What a run that ends now is left with, for the text of its error."""
+        present = self._present()
+        return f"the last checkpoint is {present[-1][1]}" if present else "no checkpoint was written yet"
 
     def _write(
         self, target: Path, write_adapter: WriteAdapter, optimizer: Mapping[str, Tensor], progress: Progress

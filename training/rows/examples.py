@@ -12,6 +12,9 @@ from training.errors import NoTrainingRowsError
 from training.rows.order import lengths_of
 from training.rows.parts import Part, parts_of
 
+_MAX_PLACES = 16
+"""How many rows a message names."""
+
 
 @dataclass(frozen=True)
 class RefusedRow:
@@ -52,10 +55,14 @@ class Prepared:
 
     def places(self, rows: Iterable[int]) -> str:
         """Where some rows stand, as `file:line`, for messages; their numbers from 1 where they come from no file."""
-        if not self.origins:
-            return ", ".join(str(row + 1) for row in sorted(set(rows)))
-        origins = [self.origins[row] for row in sorted(set(rows))]
-        return ", ".join(dict.fromkeys(f"{origin.file}:{origin.line}" for origin in origins))
+        numbers = sorted(set(rows))
+        if self.origins:
+            origins = (self.origins[row] for row in numbers)
+            names = list(dict.fromkeys(f"{origin.file}:{origin.line}" for origin in origins))
+        else:
+            names = [str(row + 1) for row in numbers]
+        more = f" and {len(names) - _MAX_PLACES} more" if len(names) > _MAX_PLACES else ""
+        return ", ".join(names[:_MAX_PLACES]) + more
 
     @property
     def lengths(self) -> tuple[int, ...]:

@@ -1,8 +1,4 @@
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,29 +98,6 @@ def test_a_spec_file_runs_and_unknown_keys_are_refused(
     outcome = run("train", "--spec", file)
     assert outcome.code == 1
     assert "ranks" in outcome.err
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
-def test_a_stopped_run_resumes_to_the_uninterrupted_result(
-    run: Run, rows: Path, tmp_path: Path, number: int, code: int
-) -> None:
-    flags = ["--data", str(rows), "--epochs", "40", "--batch-size", "4", "--rank", "2", "--dropout", "0.1", "--json"]
-    whole = run("train", *flags, "--output", tmp_path / "whole")
-    command = [sys.executable, "-c", "from service.cli.main import main; main()", "train", *flags]
-    output = tmp_path / "stopped"
-    with subprocess.Popen(
-        [*command, "--output", str(output)], env=dict(os.environ), stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        next(line for line in process.stdout if '"step": 3,' in line)
-        process.send_signal(number)
-        process.stdout.read()
-    assert process.returncode == code
-    assert not (output / "lorad.json").exists()
-    assert run("train", *flags, "--output", output, "--resume").code == 0
-    weights = [(folder / "adapter_model.safetensors").read_bytes() for folder in (tmp_path / "whole", output)]
-    assert whole.code == 0
-    assert weights[0] == weights[1]
 
 
 def test_an_overwrite_that_is_refused_leaves_the_earlier_run(run: Run, rows: Path, tmp_path: Path) -> None:

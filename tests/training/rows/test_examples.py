@@ -30,6 +30,7 @@ def test_rows_are_named_by_file_and_line_and_without_files_by_number() -> None:
     origins = (Origin("a", 4), Origin("a", 4), Origin("b", 1))
     assert Prepared((row,) * 3, 0, (), origins=origins).places([2, 0, 1, 0]) == "a:4, b:1"
     assert Prepared((row,) * 3, 0, ()).places([2, 0, 2]) == "1, 3"
+    assert Prepared((row,) * 99, 0, ()).places(range(99)).endswith("15, 16 and 83 more")
 
 
 def test_rows_that_fit_are_kept_whole(encoder: Encoder) -> None:
