@@ -5,7 +5,9 @@ Shape legend: N rows, I in_features, O out_features.
 
 import functools
 import logging
+import math
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -19,7 +21,8 @@ _MEASURED = (256, 576, 1536)
 _REPEATS = 9
 _GAIN = 0.8
 """oneDNN must take less than this share of the plain product's time: a narrow choice could fall otherwise in a resumed
-run, and a resumed run repeats the uninterrupted one to the bit."""
+run, and a resumed run repeats the uninterrupted one to the bit. For the same reason a thread's own time is compared:
+what else the machine does changes the two threads' wall time threefold, and this ratio by a tenth."""
 
 
 class Product(Protocol):
@@ -52,31 +55,36 @@ def onednn(x_NI: Tensor, w_OI: Tensor, bias_O: Tensor | None = None, added_NO: T
 def create_product(device: torch.device, dtype: torch.dtype) -> Product:
     """The faster of the two, here and now; only float32 on the CPU leaves a choice."""
     choice = device.type == "cpu" and dtype == torch.float32 and torch.backends.mkldnn.is_available()
-    return _fastest(torch.get_num_threads()) if choice and hasattr(torch.ops.mkldnn, "_linear_pointwise") else plain
+    return _fastest() if choice and hasattr(torch.ops.mkldnn, "_linear_pointwise") else plain
 
 
 @functools.cache
-def _fastest(num_threads: int) -> Product:
-    rows, inner, outer = _MEASURED
-    x_NI, w_OI = torch.ones(rows, inner), torch.ones(outer, inner)
-    seconds = {product: _seconds(product, x_NI, w_OI) for product in (plain, onednn)}
+def _fastest() -> Product:
+    seconds = _seconds((plain, onednn))
     best: Product = onednn if seconds[onednn] < _GAIN * seconds[plain] else plain
     _log.info(
-        "products: plain %.0f us, oneDNN %.0f us on %d threads; %s is taken",
+        "products: plain %.0f us, oneDNN %.0f us on one thread; %s is taken",
         seconds[plain] * 1e6,
         seconds[onednn] * 1e6,
-        num_threads,
         "oneDNN" if best is onednn else "plain",
     )
     return best
 
 
 @torch.inference_mode()
-def _seconds(product: Product, x_NI: Tensor, w_OI: Tensor) -> float:
-    product(x_NI, w_OI)
-    times = []
-    for _ in range(_REPEATS):
-        start = time.perf_counter()
-        product(x_NI, w_OI)
-        times.append(time.perf_counter() - start)
-    return min(times)
+def _seconds(products: Sequence[Product]) -> dict[Product, float]:
+    """The least that each took of this thread's time, all in turn."""
+    rows, inner, outer = _MEASURED
+    x_NI, w_OI = torch.ones(rows, inner), torch.ones(outer, inner)
+    least = dict.fromkeys(products, math.inf)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(_REPEATS):
+            for product in products:
+                started = time.thread_time()
+                product(x_NI, w_OI)
+                least[product] = min(least[product], time.thread_time() - started)
+    finally:
+        torch.set_num_threads(num_threads)
+    return least

@@ -85,7 +85,7 @@ def test_a_database_that_goes_away_does_not_end_the_trainer(
     breakable_postgresql: Cluster, make_workplace: Callable[..., Workplace], postgresql_url: str
 ) -> None:
     place = make_workplace(database_url=postgresql_url, lease_seconds=60)
-    job = place.make(suffix="support", steps=60)
+    job = place.make(suffix="support", steps=300, lora={"save_every": 20})
     launcher = Deadly(local_launcher(place.settings), 1_000_000)
     worker = _working(place, job, launcher)
     breakable_postgresql.stop()
@@ -99,7 +99,7 @@ def test_a_database_that_goes_away_does_not_end_the_trainer(
     assert launcher.launches == 1
     assert whole_versions(place, "support") == [1]
     steps = [e.data["step"] for e in place.jobs.events_since("default", job.id, 0) if e.data and "grad_norm" in e.data]
-    assert steps == list(range(1, 61))
+    assert steps == list(range(1, 301))
 
 
 # Connections that break under way are left by the S3 client to the garbage collector.
@@ -108,7 +108,7 @@ def test_a_store_that_goes_away_does_not_end_the_trainer(
     make_workplace: Callable[..., Workplace], s3: S3Server, s3_url: str
 ) -> None:
     place = make_workplace(storage_url=s3_url, lease_seconds=60)
-    job = place.make(suffix="support", steps=60, lora={"save_every": 10})
+    job = place.make(suffix="support", steps=300, lora={"save_every": 20})
     launcher = Deadly(local_launcher(place.settings), 1_000_000)
     worker = _working(place, job, launcher)
     s3.proxy.cut()

@@ -83,10 +83,10 @@ def test_cancelling_ends_the_trainer(place: Workplace) -> None:
 
 @pytest.mark.parametrize("victim", ["worker", "trainer"])
 def test_a_job_survives_kill_9(place: Workplace, victim: str) -> None:
-    job = place.make(suffix="support", steps=30)
+    job = place.make(suffix="support", steps=300, lora={"save_every": 20})
     worker = place.start()
     try:
-        place.wait(job, lambda found: found.step >= 3)
+        place.wait(job, lambda found: bool(place.jobs.checkpoints("default", found.id).data))
         if victim == "worker":
             worker.kill()
             worker.wait()
@@ -107,7 +107,7 @@ def test_a_job_survives_kill_9(place: Workplace, victim: str) -> None:
 
 def test_a_worker_that_slept_past_its_lease_harms_nothing(make_workplace: Callable[..., Workplace]) -> None:
     place = make_workplace(lease_seconds=2)
-    job = place.make(suffix="support", steps=60)
+    job = place.make(suffix="support", steps=300, lora={"save_every": 20})
     sleeper = place.start()
     second = None
     try:

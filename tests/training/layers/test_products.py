@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from training.layers import products
 from training.layers.products import Product, create_product, onednn, plain
 
 
@@ -35,3 +36,17 @@ def test_only_float32_on_the_cpu_leaves_a_choice() -> None:
     assert create_product(torch.device("cuda"), torch.float32) is plain
     chosen = create_product(torch.device("cpu"), torch.float32)
     assert create_product(torch.device("cpu"), torch.float32) is chosen
+
+
+def test_the_choice_leaves_the_number_of_threads_and_does_not_depend_on_it() -> None:
+    before = torch.get_num_threads()
+    chosen = set()
+    for num_threads in (1, 2, 2):
+        products._fastest.cache_clear()
+        torch.set_num_threads(num_threads)
+        try:
+            chosen.add(create_product(torch.device("cpu"), torch.float32))
+            assert torch.get_num_threads() == num_threads
+        finally:
+            torch.set_num_threads(before)
+    assert len(chosen) == 1
