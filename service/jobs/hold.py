@@ -32,7 +32,7 @@ class Hold:
 
     def __init__(self, queue: Queue, claim: Claim) -> None:
         self._queue = queue
-        self._claim = claim
+        self.claim = claim
         self._lease_seconds = queue.limits.lease_seconds
         self._held_at = time.monotonic()
         self._trainer: Running | None = None
@@ -73,7 +73,7 @@ class Hold:
         """
         # Not only by what the thread has seen: it may be waiting for a database that does not answer.
         if self._lost.is_set() or time.monotonic() - self._held_at > self._lease_seconds:
-            raise StaleClaimError(self._claim.job.id, self._claim.token)
+            raise StaleClaimError(self.claim.job.id, self.claim.token)
 
     def renew(self) -> None:
         """Renews the claim now, and returns when the renewal is fresh.
@@ -101,17 +101,17 @@ class Hold:
                     trainer.kill()
                 return
             except StorageError as error:
-                _log.warning("job %s: the database is away: %s", self._claim.job.id, error)
+                _log.warning("job %s: the database is away: %s", self.claim.job.id, error)
                 pause = _RETRY_SECONDS
             except Exception:  # noqa: BLE001 - the thread must live as long as the job
-                _log.exception("job %s could not be renewed", self._claim.job.id)
+                _log.exception("job %s could not be renewed", self.claim.job.id)
                 pause = _RETRY_SECONDS
 
     def _renew(self) -> bool:
         """Whether the answer came soon enough for the trainer to live on by it."""
         with self._beating:
             asked = time.monotonic()
-            self.wanted = self._queue.heartbeat(self._claim)
+            self.wanted = self._queue.heartbeat(self.claim)
             self._held_at = asked
             if time.monotonic() - asked > _LATE * self._lease_seconds:
                 return False

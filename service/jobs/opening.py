@@ -7,12 +7,12 @@ import psutil
 from adapters.registry import Registry
 from service.errors import SettingsError
 from service.files.opening import open_files
+from service.jobs.bench import Bench
 from service.jobs.jobs import Jobs
 from service.jobs.launcher import Launcher
 from service.jobs.local_launcher import LocalLauncher
 from service.jobs.publisher import Publisher
 from service.jobs.queue import Queue, QueueLimits
-from service.jobs.run import Bench
 from service.jobs.webhooks import Webhooks
 from service.jobs.worker import Worker
 from service.settings import Settings

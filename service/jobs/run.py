@@ -8,68 +8,36 @@ import errno
 import logging
 import os
 import shutil
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
-from typing import Literal, TypeVar
 
 from adapters.errors import AdapterError
 from base.errors import BaseModelError
 from service.files.errors import UnknownFileError
-from service.files.files import Files
+from service.jobs.bench import Bench
+from service.jobs.ending import Ending, Why
 from service.jobs.errors import LaunchError, StaleClaimError
 from service.jobs.hold import Hold
 from service.jobs.job import JobError, NewEvent
-from service.jobs.launcher import Launch, Launcher, Resources, Running
-from service.jobs.publisher import Publisher
-from service.jobs.queue import Claim, NewCheckpoint, Progress, Queue
+from service.jobs.launcher import Launch, Resources, Running
+from service.jobs.queue import Claim, NewCheckpoint, Progress
 from service.jobs.reports import TrainerReport
 from service.jobs.spec import bring_files, write_spec
 from service.jobs.stored_run import StoredRun
-from service.settings import Settings
 from storage.errors import StorageError, StorageFullError, StorageUnavailableError
-from storage.objects.store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2
 _END_SECONDS = 30.0
 """Within which a trainer that has said its last word must be gone."""
-_STOPPED = 75
-_KILLED = 128
-_TERMINATED = _KILLED + signal.SIGTERM
-"""A trainer that was asked to stop before it could listen."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _RETRY_SECONDS = 1.0
-"""Between attempts to reach a store or database that is away."""
-
-Result = TypeVar("Result")
-Why = Literal["paused", "leaving", "memory"]
-"""Why a trainer was asked to stop."""
-_REASONS: dict[Why, str] = {
-    "paused": "The job stopped to be paused, and was resumed meanwhile",
-    "leaving": "The worker is shutting down; the job waits for another one",
-    "memory": "Serving needs the memory; the job waits for some to be free",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """What every run of a worker works with."""
-
-    queue: Queue
-    launcher: Launcher
-    files: Files
-    objects: ObjectStore
-    publisher: Publisher
-    settings: Settings
-    short_of_memory: Callable[[], bool]
+"""Before news that could not be written down are tried again."""
 
 
 class JobRun:
@@ -91,6 +59,7 @@ class JobRun:
         self._report = TrainerReport(names={str(bench.settings.home): "LORAD_HOME"})
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._hold = Hold(bench.queue, claim)
+        self._ending = Ending(bench, self._hold, self._stored, self._report, self._output, leaving)
         self._trainer: Running | None = None
         self._why: Why | None = None
 
@@ -102,22 +71,22 @@ class JobRun:
             except StaleClaimError as error:
                 self._hold.let_go()
                 _log.info("%s", error)
-                self._drop_ended()
+                self._ending.drop_ended()
             except (UnknownFileError, LaunchError, AdapterError, BaseModelError) as error:
-                self._fail(JobError(code="training_failed", message=str(error)))
+                self._ending.fail(JobError(code="training_failed", message=str(error)))
             except StorageFullError as error:
-                self._fail_full(error)
+                self._ending.fail_full(error)
             except StorageError as error:
-                self._give_back("What the job needs could not be read or written; it waits for another attempt", error)
+                self._ending.give_back("What the job needs could not be read or written", error)
             except OSError as error:
                 if error.errno in _FULL:
-                    self._fail_full(error)
+                    self._ending.fail_full(error)
                 else:
-                    self._give_back("The worker had an unexpected error; the job waits for another attempt", error)
+                    self._ending.give_back("The worker had an unexpected error", error)
             # A fault of this code must neither end the worker nor leave the job to its lease.
             except Exception as error:  # noqa: BLE001 - logged with its trace
                 _log.exception("job %s", self._claim.job.id)
-                self._give_back("The worker had an unexpected error; the job waits for another attempt", error)
+                self._ending.give_back("The worker had an unexpected error", error)
 
     def _work(self) -> None:
         try:
@@ -130,7 +99,8 @@ class JobRun:
                 self._hold.keep(None)
                 self._trainer.kill()
         try:
-            self._settle(status)
+            assert self._trainer is not None
+            self._ending.settle(self._trainer, status, self._why)
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -153,7 +123,7 @@ class JobRun:
             lease_seconds=self._hold.leash_seconds,
         )
         # Bringing files may have taken long, and the trainer's time counts from now.
-        self._insist(self._hold.renew)
+        self._ending.insist(self._hold.renew)
         # Kept at once: whatever happens next, it is killed in the end.
         self._trainer = trainer = self._bench.launcher.start(launch)
         self._hold.keep(trainer)
@@ -232,7 +202,7 @@ class JobRun:
             return
         report.events, report.checkpoints = [], {}
         if state_key is not None:
-            self._tidy(lambda: self._stored.drop_unused(state_key))
+            self._ending.tidy(lambda: self._stored.drop_unused(state_key))
 
     def _publish_checkpoint(self, step: int) -> bool:
         """Whether requests can name it."""
@@ -262,99 +232,3 @@ class JobRun:
                 self._trainer.kill()
             time.sleep(_LOOK_SECONDS)
         return status
-
-    def _settle(self, status: int) -> None:
-        """What the trainer's end means for the job."""
-        report, queue = self._report, self._bench.queue
-        if status == 0 and report.result is not None:
-            self._succeed(report)
-        elif status == _STOPPED or (status == _TERMINATED and self._why is not None):
-            why = self._why or "leaving"
-            delay = self._bench.settings.job_retry_seconds if why == "memory" else 0
-            self._insist(lambda: queue.put_back(self._claim, _REASONS[why], delay, blameless=True))
-        elif report.error is not None:
-            self._fail(report.error)
-        elif status > _KILLED:
-            message = f"The trainer was ended by signal {status - _KILLED}; the job waits for another attempt"
-            self._insist(lambda: queue.put_back(self._claim, message))
-        else:
-            assert self._trainer is not None
-            words = self._trainer.last_words().splitlines()[-5:]
-            message = "\n".join([f"the trainer ended with status {status}", *words])
-            self._fail(JobError(code="training_failed", message=message))
-
-    def _succeed(self, report: TrainerReport) -> None:
-        assert report.result is not None
-        result = report.result
-        metrics = {
-            name: float(result[name])
-            for name in ("seconds", "tokens_per_second", "train_loss", "valid_loss", "base_valid_loss")
-            if isinstance(result.get(name), int | float)
-        }
-        job, queue = self._claim.job, self._bench.queue
-        # A claim that is over must not publish; should it end just now, the next attempt finds this version.
-        self._insist(self._hold.renew)
-        model = self._insist(lambda: self._bench.publisher.publish(job, self._output, metrics))
-        self._insist(lambda: queue.succeed(self._claim, model, int(result["trained_tokens"])))
-        self._clean_up()
-
-    def _fail_full(self, error: Exception) -> None:
-        # Where it is full is the operator's to know.
-        _log.error("job %s: %s", self._claim.job.id, error)
-        self._fail(JobError(code="disk_full", message="The disk or store that the job works on is full"))
-
-    def _fail(self, error: JobError) -> None:
-        error = replace(error, message=self._report.shown(error.message))
-        if self._say(lambda: self._bench.queue.fail(self._claim, error)):
-            self._clean_up()
-
-    def _give_back(self, reason: str, error: Exception) -> None:
-        _log.warning("job %s is put back: %s", self._claim.job.id, error)
-        delay = self._bench.settings.job_retry_seconds
-        self._say(lambda: self._bench.queue.put_back(self._claim, reason, delay))
-
-    def _say(self, work: Callable[[], None]) -> bool:
-        """Tells the queue how it ends; False where nobody listens any more, or cannot before the lease is over."""
-        try:
-            self._insist(work)
-        except (StaleClaimError, StorageError) as error:
-            _log.warning("job %s is left to its lease: %s", self._claim.job.id, error)
-            return False
-        except Exception:  # noqa: BLE001 - as in `run`
-            _log.exception("job %s is left to its lease", self._claim.job.id)
-            return False
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        return True
-
-    def _drop_ended(self) -> None:
-        """The objects of a job that was cancelled meanwhile; nobody else will look for them."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._tidy(lambda: self._stored.drop_all() if self._bench.queue.has_ended(self._claim.job.id) else None)
-
-    def _clean_up(self) -> None:
-        self._tidy(self._stored.drop_all)
-
-    def _tidy(self, work: Callable[[], None]) -> None:
-        """Deletes what nobody needs; what cannot be deleted now stays."""
-        try:
-            work()
-        except StorageError as error:
-            _log.warning("job %s: old checkpoints were not removed: %s", self._claim.job.id, error)
-
-    def _insist(self, work: Callable[[], Result]) -> Result:
-        """Does what must be done before the lease is over, while database and store may come back.
-
-        Raises:
-            StaleClaimError: there was not time enough, or the claim is over.
-            StorageError: time does not heal it, or the worker is leaving.
-        """
-        while True:
-            try:
-                return work()
-            except StorageUnavailableError as error:
-                self._hold.check()
-                if self._leaving.is_set():
-                    raise
-                _log.warning("job %s: another attempt follows: %s", self._claim.job.id, error)
-                time.sleep(_RETRY_SECONDS)

@@ -7,8 +7,9 @@ import socket
 import threading
 import time
 
+from service.jobs.bench import Bench
 from service.jobs.leftovers import clear_leftovers
-from service.jobs.run import Bench, JobRun
+from service.jobs.run import JobRun
 from service.jobs.webhooks import Webhooks
 from storage.errors import StorageError
 

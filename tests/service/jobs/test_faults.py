@@ -54,7 +54,7 @@ def test_a_trainer_that_dies_while_it_makes_something_durable(place: Workplace, 
     job = place.make(suffix="support")
     launcher = Deadly(local_launcher(place.settings), number)
     place.work(launcher)
-    assert launcher.launches == 2
+    assert launcher.launches == 2, place.messages(job)
     assert place.get(job).status == "succeeded"
     assert whole_versions(place, "support") == [1]
 
