@@ -14,12 +14,14 @@ from adapters.version import Change, Event
 
 SET, ROLLBACK, DELETE = "set", "rollback", "delete"
 """Moves of an alias."""
+REFUSE: Final = "refuse"
+"""A gate did not let the alias move to the version."""
 PUBLISH, REMOVE, PRUNE = "publish", "remove", "prune"
 """Of versions: added, deleted by somebody, deleted by retention."""
 CHECKPOINTS: Final = "checkpoints"
 """A job began to publish its checkpoints under the name; those of the job before are gone."""
 TAG, UNTAG, PIN, UNPIN, KEEP = "tag", "untag", "pin", "unpin", "keep"
-KINDS: Final = (SET, ROLLBACK, DELETE, PUBLISH, REMOVE, PRUNE, CHECKPOINTS, TAG, UNTAG, PIN, UNPIN, KEEP)
+KINDS: Final = (SET, ROLLBACK, DELETE, REFUSE, PUBLISH, REMOVE, PRUNE, CHECKPOINTS, TAG, UNTAG, PIN, UNPIN, KEEP)
 
 MAX_ACTOR_CHARS = 128
 
@@ -49,21 +51,22 @@ def remember(session: Session, adapter: AdapterRow, happening: Happening, change
             from_number=happening.from_number,
             number=happening.number,
             job_id=happening.job_id,
-            details=dict(happening.details),
+            details={**happening.details, **change.details},
         )
     )
 
 
 def alias_events(session: Session, adapter: AdapterRow, alias: str) -> Sequence[EventRow]:
     """Every move of an alias, oldest first."""
-    query = select(EventRow).where(EventRow.adapter_id == adapter.id, EventRow.alias == alias).order_by(EventRow.id)
-    return session.scalars(query).all()
+    moved = EventRow.kind.in_((SET, ROLLBACK, DELETE))
+    query = select(EventRow).where(EventRow.adapter_id == adapter.id, EventRow.alias == alias, moved)
+    return session.scalars(query.order_by(EventRow.id)).all()
 
 
 def recent_events(
     session: Session, adapter: AdapterRow, limit: int, before: int | None = None, alias: str | None = None
 ) -> Sequence[EventRow]:
-    """An adapter's events, newest first; those older than event `before`, or of one alias only."""
+    """An adapter's events, newest first; those older than event `before`, or about one alias only."""
     query = select(EventRow).where(EventRow.adapter_id == adapter.id)
     if alias is not None:
         query = query.where(EventRow.alias == alias)

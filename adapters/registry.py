@@ -173,7 +173,7 @@ class Registry:
         Args:
             tenant: whose.
             name: of the adapter.
-            alias: only the moves of this one.
+            alias: only what concerns this one.
             limit: at most so many.
             before: only events older than the one of this id.
 

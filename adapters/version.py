@@ -1,7 +1,7 @@
 """What the registry answers with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -81,6 +81,8 @@ class Change:
 
     actor: str = ""
     reason: str = ""
+    details: Mapping[str, JsonValue] = field(default_factory=dict)
+    """The figures behind the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)

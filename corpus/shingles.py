@@ -70,9 +70,14 @@ class ShingleIndex:
                 yield Match(position=position, similarity=similarity)
 
 
+def words(text: str) -> list[str]:
+    """Cut a normalised text into words, and into letters where a script puts no spaces between words."""
+    return _TOKEN.findall(normalise(text))
+
+
 def shingles(text: str) -> frozenset[str]:
     """Cut a text into overlapping runs of three tokens; a shorter text is one run, an empty one has none."""
-    tokens = _TOKEN.findall(normalise(text))
+    tokens = words(text)
     last = max(len(tokens) - SHINGLE_TOKENS, 0)
     return frozenset(" ".join(tokens[start : start + SHINGLE_TOKENS]) for start in range(last + 1) if tokens)
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from evaluation.cases import Case
 from evaluation.errors import SamplerError
-from evaluation.sampler import Completion, GenerateRequest, Sampler, ScoreGroup
-from evaluation.scorers.loss import LossSum, loss_sum
+from evaluation.sampler import Completion, GenerateRequest, Sampler, ScoredContinuation, ScoredGroup, ScoreGroup
 from evaluation.settings import GenerationSettings
 
 OnProgress = Callable[[int, int], None]
@@ -36,46 +35,63 @@ class Progress:
             self._listener(self._done, self._num_answers)
 
 
-def score(sampler: Sampler, tasks: Sequence[Task], progress: Progress) -> list[LossSum]:
-    """Score each task's expected text, all in one call.
+def score(
+    sampler: Sampler, labels: Sequence[Task], choices: Sequence[Task], progress: Progress
+) -> tuple[list[ScoredContinuation], list[tuple[ScoredContinuation, ...]]]:
+    """Score expected texts and choices, all in one call.
+
+    Returns:
+        What each of `labels` found, and what each of `choices` did.
 
     Raises:
         SamplerError: The scores do not fit the tasks.
     """
-    scored = sampler.score(
-        [
-            ScoreGroup(
-                model=task.model,
-                context_ids=task.case.context_ids,
-                continuations=(task.case.continuation_ids,),
-            )
-            for task in tasks
-        ]
-    )
-    if len(scored) != len(tasks) or any(len(group.continuations) != 1 for group in scored):
-        raise SamplerError(f"{len(tasks)} groups of one continuation were scored, {len(scored)} groups came back.")
-    losses = [loss_sum(task.case, group.continuations[0]) for task, group in zip(tasks, scored, strict=True)]
-    progress.advance(len(tasks))
-    return losses
+    groups = [
+        ScoreGroup(model=task.model, context_ids=task.case.context_ids, continuations=(task.case.continuation_ids,))
+        for task in labels
+    ] + [
+        ScoreGroup(model=task.model, context_ids=task.case.choice_context_ids, continuations=task.case.choices)
+        for task in choices
+    ]
+    scored = sampler.score(groups) if groups else []
+    if len(scored) != len(groups):
+        raise SamplerError(f"{len(groups)} groups were scored, {len(scored)} came back.")
+    for asked, found, task in zip(groups, scored, (*labels, *choices), strict=True):
+        _check(asked, found, task.case)
+    progress.advance(len(groups))
+    return [group.continuations[0] for group in scored[: len(labels)]], [
+        group.continuations for group in scored[len(labels) :]
+    ]
+
+
+def _check(asked: ScoreGroup, found: ScoredGroup, case: Case) -> None:
+    expected = [len(ids) for ids in asked.continuations]
+    got = [len(each.logprobs) for each in found.continuations]
+    if got != expected or any(len(each.is_greedy) != len(each.logprobs) for each in found.continuations):
+        raise SamplerError(f"case {case.index}: continuations of {expected} tokens were scored, {got} came back.")
 
 
 def generate(
-    sampler: Sampler, tasks: Sequence[Task], settings: GenerationSettings, progress: Progress
-) -> list[Completion]:
-    """Generate an answer for each task, all in one call; in the tasks' order.
+    sampler: Sampler,
+    tasks: Sequence[Task],
+    settings: GenerationSettings,
+    progress: Progress,
+    on_answer: Callable[[int, Completion], None],
+) -> None:
+    """Generate an answer for each task, all in one call; `on_answer` is told of each with the task's place.
 
     Raises:
         SamplerError: Answers are missing, repeated or of no task.
     """
-    completions: dict[int, Completion] = {}
-    for completion in sampler.generate([_request(task, settings) for task in tasks]):
-        if completion.index in completions or not 0 <= completion.index < len(tasks):
+    seen: set[int] = set()
+    for completion in sampler.generate([_request(task, settings) for task in tasks]) if tasks else ():
+        if completion.index in seen or not 0 <= completion.index < len(tasks):
             raise SamplerError(f"completion {completion.index} of {len(tasks)} came twice or was never asked for.")
-        completions[completion.index] = completion
+        seen.add(completion.index)
+        on_answer(completion.index, completion)
         progress.advance(1)
-    if len(completions) != len(tasks):
-        raise SamplerError(f"{len(completions)} of {len(tasks)} completions came back.")
-    return [completions[index] for index in range(len(tasks))]
+    if len(seen) != len(tasks):
+        raise SamplerError(f"{len(seen)} of {len(tasks)} completions came back.")
 
 
 def _request(task: Task, settings: GenerationSettings) -> GenerateRequest:

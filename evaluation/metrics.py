@@ -1,15 +1,19 @@
-"""The names of what can be measured, and what each needs from a model."""
+"""The names of what can be measured. Scorers give them; some scorers give several."""
 
 import difflib
 from collections.abc import Sequence
+from typing import Final
 
 from evaluation.errors import NothingToDoError, UnknownMetricError
 
-SCORED = ("loss", "perplexity", "token_accuracy")
-"""Need the log probabilities of the expected text."""
-GENERATED = ("exact_match", "rouge_l")
-"""Need a generated text."""
-METRICS = SCORED + GENERATED
+METRICS: Final = (
+    "loss", "perplexity", "token_accuracy", "exact_match", "rouge_l", "f1", "bleu", "chrf", "regex", "numeric",
+    "json_valid", "json_schema", "json_fields", "sql", "acc", "acc_norm", "accuracy", "macro_f1", "judge",
+    "latency_seconds", "tokens_per_second",
+)  # fmt: skip
+"""`acc` and `acc_norm` are of multiple choice, by the names of lm-evaluation-harness; `accuracy` of classification."""
+LOWER_IS_BETTER: Final = frozenset({"loss", "perplexity", "latency_seconds"})
+"""Of all other metrics more is better."""
 
 
 def check_metrics(metrics: Sequence[str]) -> None:
@@ -26,13 +30,3 @@ def check_metrics(metrics: Sequence[str]) -> None:
             nearest = difflib.get_close_matches(metric, METRICS, n=1, cutoff=0.4)
             hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
             raise UnknownMetricError(f"Unknown metric {metric!r}.{hint} Known metrics: {', '.join(METRICS)}.")
-
-
-def needs_score(metrics: Sequence[str]) -> bool:
-    """Say whether any of the metrics needs log probabilities."""
-    return any(metric in SCORED for metric in metrics)
-
-
-def needs_generate(metrics: Sequence[str]) -> bool:
-    """Say whether any of the metrics needs a generated text."""
-    return any(metric in GENERATED for metric in metrics)

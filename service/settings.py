@@ -62,6 +62,14 @@ class Settings(BaseSettings):
     tracker_project: str = Field(default="lorad", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     """The experiment or project that trackers file runs under."""
 
+    judge_url: str | None = Field(default=None, pattern=r"^https?://")
+    """An OpenAI-compatible server, up to and with `/v1`: its model judges answers and writes data where these ask for
+    it. No client can name another."""
+    judge_model: str | None = Field(default=None, min_length=1, max_length=255)
+    """The model to ask for there."""
+    judge_api_key: SecretStr | None = None
+    """The key to send there, if any."""
+
     max_loras: int = Field(default=16, ge=0, le=4096)
     """Adapters on the device at once; 0 serves the base alone."""
     max_cpu_loras: int = Field(default=64, ge=0, le=1_000_000)
@@ -140,6 +148,8 @@ class Settings(BaseSettings):
                 f"max_cpu_loras is {self.max_cpu_loras}, less than the {self.max_loras} of max_loras: "
                 "every adapter on the device is in host memory too"
             )
+        if (self.judge_url is None) != (self.judge_model is None):
+            raise ValueError("judge_url and judge_model go together: set both or neither")
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
                 f"max_num_batched_tokens is {self.max_num_batched_tokens}, less than the {self.max_num_seqs} of "

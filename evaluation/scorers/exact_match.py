@@ -1,11 +1,25 @@
 """Whether an answer is the reference, up to spelling that carries no meaning."""
 
 import unicodedata
+from dataclasses import dataclass
+
+from evaluation.scorers.scorer import Answer, ReferenceScorer, Score
 
 TERMINAL = frozenset(".,;:!?\"'`*_。、·")
 """Marks that may stand around an answer, once NFKC has made full-width ones ASCII."""
 PAIRED = frozenset({"Ps", "Pe", "Pi", "Pf"})
 """Unicode categories of brackets and quotation marks, which may stand there too."""
+
+
+@dataclass(frozen=True)
+class ExactMatch(ReferenceScorer):
+    """Whether the answer is the case's completion, after `fold`."""
+
+    metrics = ("exact_match",)
+
+    def score(self, answer: Answer) -> Score:
+        """See `Scorer`."""
+        return Score(values={"exact_match": exact_match(answer.text, answer.case.reference)})
 
 
 def exact_match(text: str, reference: str) -> float:

@@ -2,15 +2,19 @@
 
 import re
 import unicodedata
+from dataclasses import dataclass
 
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenize import tokenize as tokenize_ascii
 
-_UNSPACED = re.compile(
+from evaluation.scorers.scorer import Answer, ReferenceScorer, Score
+
+UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
     "\u3040-\u30ff\u31f0-\u31ff"  # kana
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"  # Han
 )
+"""A letter of a script that puts no spaces between words."""
 
 
 class WordTokenizer:
@@ -25,8 +29,19 @@ class WordTokenizer:
         if text.isascii():
             tokens: list[str] = tokenize_ascii(text, None)
             return tokens
-        folded = _UNSPACED.sub(r" \g<0> ", unicodedata.normalize("NFKC", text).lower())
+        folded = UNSPACED.sub(r" \g<0> ", unicodedata.normalize("NFKC", text).lower())
         return "".join(mark if unicodedata.category(mark)[0] in "LNM" else " " for mark in folded).split()
+
+
+@dataclass(frozen=True)
+class RougeL(ReferenceScorer):
+    """ROUGE-L between the answer and the case's completion."""
+
+    metrics = ("rouge_l",)
+
+    def score(self, answer: Answer) -> Score:
+        """See `Scorer`."""
+        return Score(values={"rouge_l": rouge_l(answer.text, answer.case.reference)})
 
 
 def rouge_l(text: str, reference: str) -> float:

@@ -16,9 +16,13 @@ from starlette.concurrency import run_in_threadpool
 
 from adapters.registry import Registry
 from base.source import locate
+from evaluation.arena.arena import Arena
 from service.api.body_limit import BodyLimit
 from service.api.error_handlers import LastResort, add_error_handlers
+from service.api.evaluation_runner import EvaluationRunner
 from service.api.event_streams import EventStreams
+from service.api.gate_keeper import GateKeeper
+from service.api.generation_runner import GenerationRunner
 from service.api.keys import Keys
 from service.api.lifecycle import Lifecycle
 from service.api.long_work import LongWork
@@ -28,19 +32,29 @@ from service.api.request_id import RequestId
 from service.api.routes import (
     adapter_life,
     adapters,
+    arena,
     chat,
     completions,
     evaluate,
+    evaluations,
     files,
     fine_tuning,
+    gates,
     generate,
+    generations,
     loading,
     models,
     operations,
+    suites,
 )
 from service.api.state import ServerState
+from service.evaluation_run import Desk, open_desk
 from service.files.files import Files
 from service.files.opening import open_files
+from service.gate.gates import Gates
+from service.gate.procedure import open_procedure
+from service.generation.desk import GenerationDesk
+from service.generation.opening import open_generations
 from service.inference import Inference
 from service.jobs.jobs import Jobs
 from service.jobs.opening import open_jobs
@@ -50,9 +64,13 @@ from service.settings import Settings
 _log = logging.getLogger(__name__)
 
 MAX_EVALUATIONS = 4
-"""At once; each takes a thread for its whole time."""
+"""At once that a request waits for; each takes a thread for its whole time."""
+MAX_BACKGROUND_EVALUATIONS = 2
+"""At once that no request waits for; the others wait in the database."""
 MAX_PREFLIGHTS = 1
 """At once: each reads whole files into memory and takes processor time that answers need."""
+MAX_GENERATIONS = 1
+"""At once: each fills the engine with its attempts as far as its share goes."""
 MAX_EVENT_STREAMS = 256
 """At once; each asks the database twice a second."""
 _FORM_BYTES = 1 << 16
@@ -98,6 +116,8 @@ def create_app(
         operations,
         generate,
         evaluate,
+        evaluations,
+        suites,
         chat,
         completions,
         models,
@@ -106,6 +126,9 @@ def create_app(
         loading,
         files,
         fine_tuning,
+        gates,
+        generations,
+        arena,
     ):
         app.include_router(routes.router, responses=ERRORS)
     add_examples(app)
@@ -115,6 +138,7 @@ def create_app(
         "/v1/adapters": settings.max_upload_bytes,
         "/v1/adapters/import": settings.max_upload_bytes,
         "/v1/files": settings.max_file_bytes + _FORM_BYTES,
+        "/suites": settings.max_file_bytes + _FORM_BYTES,
     }
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, uploads=uploads)
     app.add_middleware(LastResort)
@@ -128,19 +152,34 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         opened = await _opened(settings, lifecycle)
+        held_gates = Gates(opened.registry.database)
         state = ServerState(
             settings=settings,
             keys=keys,
             registry=opened.registry,
             lifecycle=lifecycle,
             evaluations=LongWork("evaluations", MAX_EVALUATIONS),
+            desk=opened.desk,
+            runner=EvaluationRunner(
+                opened.desk, lifecycle, limit=MAX_BACKGROUND_EVALUATIONS, lease_seconds=settings.lease_seconds
+            ),
             preflights=LongWork("preflights", MAX_PREFLIGHTS),
             files=opened.files,
             jobs=opened.jobs,
+            arena=Arena(opened.registry.database),
+            generations=opened.generations,
+            generation_runner=GenerationRunner(
+                opened.generations, lifecycle, limit=MAX_GENERATIONS, lease_seconds=settings.lease_seconds
+            ),
+            gates=held_gates,
+            gate_keeper=GateKeeper(held_gates, open_procedure(opened.registry), lifecycle, settings),
             event_streams=EventStreams(MAX_EVENT_STREAMS),
             started_at=int(time.time()),
         )
         _load(state, open_inference)
+        state.runner.start()
+        state.gate_keeper.start()
+        state.generation_runner.start()
         try:
             yield {"lorad": state}
         finally:
@@ -154,12 +193,16 @@ class _Opened:
     registry: Registry
     files: Files
     jobs: Jobs
+    desk: Desk
+    generations: GenerationDesk
 
     @classmethod
     def of(cls, settings: Settings) -> "_Opened":
         registry = open_registry(settings)
         jobs = open_jobs(settings, registry.database)
-        return cls(registry, open_files(settings, registry.database, jobs.uses), jobs)
+        files = open_files(settings, registry.database, jobs.uses)
+        desk = open_desk(settings, registry.database)
+        return cls(registry, files, jobs, desk, open_generations(settings, registry.database, files))
 
 
 async def _opened(settings: Settings, lifecycle: Lifecycle) -> _Opened:
@@ -200,8 +243,12 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], argume
 async def _close(state: ServerState) -> None:
     """Lets running requests end, cuts those that take too long, then closes the engine and the registry."""
     state.lifecycle.drain()
+    # Its runs wait for the next server, so there is no reason to wait for them.
+    state.runner.close()
     await _finished(state.lifecycle, state.settings.shutdown_timeout)
     state.lifecycle.in_flight.cancel()
+    await run_in_threadpool(state.gate_keeper.close)
+    state.generation_runner.close()
     if state.lifecycle.opened is not None:
         with anyio.move_on_after(_CLOSE_SECONDS) as limit:
             await anyio.to_thread.run_sync(state.lifecycle.opened.close, abandon_on_cancel=True)

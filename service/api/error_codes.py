@@ -31,9 +31,13 @@ FINETUNING_CODES: Mapping[str, str] = {
     "too_many_jobs": "As many jobs wait or run as LORAD_MAX_JOBS allows.",
     "too_many_preflights": "A report or an estimate is being made; try again later.",
     "too_many_streams": "As many event streams are open as may be; read the list.",
+    "generation_not_found": "There is no such generation.",
+    "invalid_generation_state": "The generation's state forbids it.",
+    "too_many_generations": "As many generations wait or run as may.",
+    "generation_error": "A generation failed in a way that the server's log explains.",
     "job_error": "The jobs failed in a way that the server's log explains.",
 }
-"""Of `/v1/files` and `/v1/fine_tuning`."""
+"""Of `/v1/files`, `/v1/fine_tuning` and `/v1/data`."""
 
 JOB_CODES: Mapping[str, str] = {
     "invalid_training_file": "The rows failed the preflight, or no row can be learnt; the message begins with where. "
@@ -58,8 +62,17 @@ INFERENCE_CODES: Mapping[str, str] = {
     "too_many_evaluations": "As many evaluations run as may; try again later.",
     "dataset_not_found": "The operator has put no such data set in place.",
     "invalid_data": "The rows cannot be read.",
+    "judge_unavailable": "The model that judges answers cannot be asked.",
     "invalid_evaluation": "The evaluation cannot be made as it was asked for.",
     "unknown_metric": "There is no such metric.",
+    "invalid_comparison": "The evaluations had other cases, or their models do not pair.",
+    "evaluation_not_found": "There is no such evaluation, event or model of it.",
+    "invalid_evaluation_state": "The evaluation's state forbids it; the message says which states allow it.",
+    "evaluation_cancelled": "The evaluation was cancelled, or another server goes on with it.",
+    "too_many_open_evaluations": "As many evaluations of the tenant wait or run as may.",
+    "invalid_suite": "A suite is not well formed; the message names the case and the field.",
+    "suite_not_found": "There is no such suite, or no such version of it.",
+    "too_many_suites": "As many versions of suites are kept as may be.",
     "queue_full": "As many requests wait as may; try again after Retry-After.",
     "deadline_exceeded": "The request's time was over.",
     "adapter_load_failed": "The adapter's files cannot be used.",
@@ -77,6 +90,9 @@ ADAPTER_CODES: Mapping[str, str] = {
     "alias_in_use": "An alias points to the version.",
     "alias_moved": "The alias does not point where the caller expects it.",
     "no_earlier_version": "The alias has nothing to go back to.",
+    "gate_not_found": "The alias has no gate, or the gate no such check.",
+    "invalid_gate": "A gate's policy is malformed, or names no suite.",
+    "too_many_gates": "As many gates are kept, or checks wait, as may.",
     "not_loaded": "The adapter is not loaded to stay.",
     "too_many_pins": "As many adapters are kept on the device as may be.",
     "invalid_tag": "A tag's key or value is malformed.",
@@ -85,6 +101,14 @@ ADAPTER_CODES: Mapping[str, str] = {
     "signing_unavailable": "This server has no key to sign with.",
 }
 """Of the registry."""
+
+ARENA_CODES: Mapping[str, str] = {
+    "battle_not_found": "There is no such battle.",
+    "already_voted": "The voter has voted on this battle.",
+    "too_few_models": "A battle needs two different models.",
+    "too_many_battles": "As many battles or ratings are kept as may be.",
+}
+"""Of `/v1/arena`."""
 
 SERVER_CODES: Mapping[str, str] = {
     "server_loading": "The base is being loaded; try again after Retry-After.",
@@ -103,6 +127,7 @@ ERROR_CODES: Mapping[str, Mapping[str, str]] = {
     "Jobs that have failed": JOB_CODES,
     "Inference and evaluation": INFERENCE_CODES,
     "Adapters": ADAPTER_CODES,
+    "Arena": ARENA_CODES,
     "The server": SERVER_CODES,
 }
 """By part of the API."""

@@ -22,7 +22,18 @@ from adapters.errors import (
 )
 from base.errors import BaseModelError, RenderingError
 from corpus.errors import CorpusError
-from evaluation.errors import EvaluationError, SamplerError, UnknownMetricError
+from evaluation.arena.errors import AlreadyVotedError, TooFewModelsError, TooManyBattlesError, UnknownBattleError
+from evaluation.errors import (
+    CaseTooLongError,
+    ComparisonError,
+    EvaluationError,
+    GateError,
+    JudgeUnavailableError,
+    SamplerError,
+    UnknownMetricError,
+)
+from evaluation.runs.errors import RunStateError, StaleRunError, TooManyRunsError, UnknownRunError
+from evaluation.suites.errors import InvalidSuiteError, TooManySuitesError, UnknownSuiteError
 from service.api.errors import ApiError, Problem
 from service.engine.errors import (
     AdapterLoadError,
@@ -44,6 +55,13 @@ from service.files.errors import (
     InvalidFileError,
     TooManyFilesError,
     UnknownFileError,
+)
+from service.gate.errors import GatesError, TooManyGatesError, UnknownCheckError, UnknownGateError
+from service.generation.errors import (
+    GenerationError,
+    GenerationStateError,
+    TooManyGenerationsError,
+    UnknownGenerationError,
 )
 from service.jobs.errors import IdempotencyError, JobsError, JobStateError, TooManyJobsError, UnknownJobError
 from storage.errors import StorageError, StorageFullError
@@ -73,8 +91,28 @@ _STATUS_AND_CODE: dict[type[Exception], tuple[int, str]] = {
     EngineFailedError: (500, "engine_failed"),
     EngineError: (500, "engine_error"),
     UnknownMetricError: (400, "unknown_metric"),
+    UnknownBattleError: (404, "battle_not_found"),
+    AlreadyVotedError: (400, "already_voted"),
+    TooFewModelsError: (400, "too_few_models"),
+    TooManyBattlesError: (400, "too_many_battles"),
     SamplerError: (500, "evaluation_failed"),
+    ComparisonError: (400, "invalid_comparison"),
+    CaseTooLongError: (400, "context_length_exceeded"),
+    UnknownRunError: (404, "evaluation_not_found"),
+    RunStateError: (400, "invalid_evaluation_state"),
+    StaleRunError: (400, "evaluation_cancelled"),
+    # As of jobs, below: waiting helps, but not for seconds.
+    TooManyRunsError: (400, "too_many_open_evaluations"),
+    InvalidSuiteError: (400, "invalid_suite"),
+    UnknownSuiteError: (404, "suite_not_found"),
+    TooManySuitesError: (400, "too_many_suites"),
     EvaluationError: (400, "invalid_evaluation"),
+    GateError: (400, "invalid_gate"),
+    JudgeUnavailableError: (400, "judge_unavailable"),
+    UnknownGateError: (404, "gate_not_found"),
+    UnknownCheckError: (404, "gate_not_found"),
+    TooManyGatesError: (400, "too_many_gates"),
+    GatesError: (400, "invalid_gate"),
     CorpusError: (400, "invalid_data"),
     RenderingError: (400, "invalid_messages"),
     BaseModelError: (500, "base_error"),
@@ -84,6 +122,10 @@ _STATUS_AND_CODE: dict[type[Exception], tuple[int, str]] = {
     TooManyFilesError: (400, "too_many_files"),
     FileInUseError: (400, "file_in_use"),
     FilesError: (400, "invalid_file"),
+    UnknownGenerationError: (404, "generation_not_found"),
+    GenerationStateError: (400, "invalid_generation_state"),
+    TooManyGenerationsError: (400, "too_many_generations"),
+    GenerationError: (500, "generation_error"),
     UnknownJobError: (404, "job_not_found"),
     # 409 would fit, but clients repeat it by themselves; as below.
     JobStateError: (400, "invalid_job_state"),
@@ -95,7 +137,10 @@ _STATUS_AND_CODE: dict[type[Exception], tuple[int, str]] = {
 _PARAMS: dict[type[Exception], str] = {
     InvalidFileError: "file",
     FileTooLargeError: "file",
+    GateError: "policy",
     TooManyFilesError: "file",
+    AlreadyVotedError: "battle",
+    TooFewModelsError: "models",
 }
 """What of the request is to blame, where that is the same whatever the route."""
 ROOTS = (
@@ -105,6 +150,8 @@ ROOTS = (
     EngineError,
     EvaluationError,
     FilesError,
+    GatesError,
+    GenerationError,
     JobsError,
     OperationalError,
     StorageError,

@@ -12,6 +12,7 @@ from service.api.errors import ApiError, Problem, invalid
 from service.api.keys import Principal
 from service.api.state import ServerState
 from service.files.errors import UnknownFileError
+from service.gate.errors import UnknownGateError
 from service.jobs.job import Job
 from service.jobs.request import JobRequest
 from service.publication import check_bounds
@@ -52,6 +53,7 @@ def check_request(state: ServerState, tenant: str, body: JobRequest) -> None:
         message = f"model: {body.model[:120]!r} is not the base that is finetuned here, {name!r}"
         raise ApiError(Problem(status=404, message=message, code="model_not_found", param="model"))
     _check_bounds(state, body)
+    _check_gate(state, tenant, body)
     for param, file_id in body.named_files():
         try:
             file = state.files.get(tenant, file_id)
@@ -99,6 +101,15 @@ def _check_bounds(state: ServerState, body: JobRequest) -> None:
         raise invalid(f"suffix: {error}", param="suffix", code="invalid_name") from error
     except InvalidAdapterError as error:
         raise invalid(f"lora.rank: {error}", param="lora.rank") from error
+
+
+def _check_gate(state: ServerState, tenant: str, body: JobRequest) -> None:
+    if body.gate is None or body.suffix is None:
+        return
+    try:
+        state.gates.get(tenant, body.suffix, body.gate)
+    except UnknownGateError as error:
+        raise ApiError(Problem(status=404, message=f"gate: {error}", code="gate_not_found", param="gate")) from error
 
 
 def _key(request: Request) -> str | None:

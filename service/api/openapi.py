@@ -5,12 +5,16 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.api.examples.adapters import ADAPTERS
+from service.api.examples.arena import ARENA
+from service.api.examples.evaluation import EVALUATION
 from service.api.examples.example import Example
 from service.api.examples.finetuning import FINETUNING
+from service.api.examples.gates import GATES
+from service.api.examples.generations import GENERATIONS
 from service.api.examples.inference import INFERENCE
 from service.api.schemas.errors import ErrorReply
 
-EXAMPLES = {**INFERENCE, **ADAPTERS, **FINETUNING}
+EXAMPLES = {**INFERENCE, **EVALUATION, **ADAPTERS, **FINETUNING, **ARENA, **GATES, **GENERATIONS}
 ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {"model": ErrorReply, "description": "Any error; docs/reference/errors.md lists the codes."}
 }

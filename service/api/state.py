@@ -6,11 +6,18 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from adapters.registry import Registry
+from evaluation.arena.arena import Arena
+from service.api.evaluation_runner import EvaluationRunner
 from service.api.event_streams import EventStreams
+from service.api.gate_keeper import GateKeeper
+from service.api.generation_runner import GenerationRunner
 from service.api.keys import Keys
 from service.api.lifecycle import Lifecycle
 from service.api.long_work import LongWork
+from service.evaluation_run import Desk
 from service.files.files import Files
+from service.gate.gates import Gates
+from service.generation.desk import GenerationDesk
 from service.inference import Inference
 from service.jobs.jobs import Jobs
 from service.settings import Settings
@@ -25,9 +32,16 @@ class ServerState:
     registry: Registry
     lifecycle: Lifecycle
     evaluations: LongWork
+    desk: Desk
+    runner: EvaluationRunner
     preflights: LongWork
     files: Files
     jobs: Jobs
+    arena: Arena
+    generations: GenerationDesk
+    generation_runner: GenerationRunner
+    gates: Gates
+    gate_keeper: GateKeeper
     event_streams: EventStreams
     started_at: int
     """Unix time."""

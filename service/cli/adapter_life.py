@@ -100,7 +100,7 @@ def history(
 
 @app.command("lineage")
 def lineage(reference: Reference, server: Server = None, json_: Json = False) -> None:
-    """Show what a version was made from: data, job, and the versions that training began with."""
+    """Show what a version was made from and what was measured: data, job, the versions before it, evaluations."""
     found = catalog_of(server).lineage(reference)
     if json_:
         emit_json(found)
@@ -114,6 +114,12 @@ def lineage(reference: Reference, server: Server = None, json_: Json = False) ->
     for ancestor in found["ancestors"]:
         known = ancestor["id"] or "no longer here"
         console.print(f"  from  {ancestor['name']}  {ancestor['digest']} ({known})", markup=False)
+    for each in found["evaluations"]:
+        metrics = ", ".join(
+            f"{name} {'-' if value is None else f'{value:.4f}'}" for name, value in each["metrics"].items()
+        )
+        cases = f"{each['num_cases']} cases of {each['suite'] or 'no name'}"
+        console.print(f"  eval  {each['evaluation']}  {cases}: {metrics}", markup=False)
 
 
 @app.command("tag")

@@ -37,13 +37,13 @@ class Client:
         """
         return self._send(method, path, **options).json()
 
-    def download(self, path: str) -> bytes:
-        """The bytes of one answer.
+    def download(self, path: str, **options: Any) -> bytes:
+        """The bytes of one answer; `options` are httpx's.
 
         Raises:
             RemoteError: as in `call`.
         """
-        return self._send("GET", path).content
+        return self._send("GET", path, **options).content
 
     def events(self, path: str) -> Iterator[Any]:
         """The JSON of each server-sent event as it comes, taken up again where a connection is lost.

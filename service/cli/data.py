@@ -13,6 +13,8 @@ from corpus.records import Record
 from corpus.split import sample, split
 from corpus.writers import write_jsonl
 from service.cli.console import FAILED, emit_json, out, say
+from service.cli.data_generate import generate_rows
+from service.cli.data_propose import propose_rows
 from service.cli.options import (
     BaseModelName,
     CompletionColumn,
@@ -30,7 +32,9 @@ from service.cli.options import (
 )
 from training.config import AskedConfig, TrainingConfig
 
-app = typer.Typer(help="Check and split data files.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Check, split and extend data files.", no_args_is_help=True, rich_markup_mode=None)
+app.command("generate")(generate_rows)
+app.command("propose")(propose_rows)
 
 File = Annotated[Path, typer.Argument(help="JSONL, JSON, CSV or Parquet.")]
 _DEFAULTS = TrainingConfig()

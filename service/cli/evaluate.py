@@ -1,24 +1,23 @@
-"""`lorad evaluate`: how good the base and adapters are on a file."""
+"""`lorad evaluate`: how good the base and adapters are on a suite or a file."""
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from corpus.columns import ColumnMapping
-from corpus.dataset import load
-from corpus.records import Record
-from corpus.split import sample
-from evaluation.metrics import METRICS, check_metrics
-from evaluation.settings import GenerationSettings
-from service.cli.client import Client
-from service.cli.console import emit_json, err, out
+from evaluation.scorers.catalogue import create
+from evaluation.scorers.spec import ScorerSpec
+from evaluation.suites.suite import Suite
+from service.cli.case_sources import CaseSource, SuiteOption, read_cases
+from service.cli.console import FAILED, emit_json, out, say
+from service.cli.evaluations import metrics_table
 from service.cli.generate import BASE
-from service.cli.local import local_inference
+from service.cli.measuring import Asked, measure
 from service.cli.options import (
     BaseModelName,
     CompletionColumn,
-    DataFile,
     Device,
     DType,
     Json,
@@ -30,16 +29,28 @@ from service.cli.options import (
     TextColumn,
     settings,
 )
-from service.settings import Settings
+
+DATA_MAX_TOKENS = 64
+
+Data = Annotated[Path | None, typer.Option("--data", help="Each row is a case: JSONL, JSON, CSV or Parquet.")]
+Scorers = Annotated[
+    list[str] | None,
+    typer.Option("--scorer", help='NAME, or NAME={"KEY": VALUE} with parameters; repeatable. Default: the suite\'s.'),
+]
+MaxTokens = Annotated[int | None, typer.Option(min=1, help="New tokens of an answer; default the suite's, else 64.")]
+MaxRows = Annotated[int | None, typer.Option(min=1, help="A seeded sample of so many rows of --data.")]
 
 
 def evaluate(
-    data: DataFile,
+    data: Data = None,
+    suite: SuiteOption = None,
     model: Annotated[list[str] | None, typer.Option(help="Adapter reference, or 'base'; may be repeated.")] = None,
-    metrics: Annotated[str, typer.Option(help="By comma.")] = ",".join(METRICS),
-    max_tokens: Annotated[int, typer.Option(min=1, help="New tokens of an answer at most.")] = 64,
-    max_rows: Annotated[int | None, typer.Option(min=1, help="A seeded sample of so many rows.")] = None,
+    scorer: Scorers = None,
+    max_tokens: MaxTokens = None,
+    max_rows: MaxRows = None,
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
+    report: Annotated[Path | None, typer.Option(help="Folder to write the report to: HTML, Markdown, JSON.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with a partial or cancelled evaluation: eval-…")] = None,
     prompt_column: PromptColumn = None,
     completion_column: CompletionColumn = None,
     text_column: TextColumn = None,
@@ -52,58 +63,61 @@ def evaluate(
     server: Server = None,
     json_: Json = False,
 ) -> None:
-    """Measure the base and adapters on a file: loss, perplexity, token accuracy, exact match, ROUGE-L."""
+    """Measure the base and adapters on a suite or a file, all in one mixed batch, and keep what was found.
+
+    Ends with status 1 where cases have no score; the evaluation can then be resumed.
+    """
     chosen = settings(base_model=base_model, quantization=quantization, device=device, dtype=dtype, server=server)
-    names = tuple(metrics.split(","))
-    check_metrics(names)
-    columns = ColumnMapping(prompt=prompt_column, completion=completion_column, text=text_column, label=label_column)
-    records = load(data, columns, skip_bad).records
-    if max_rows is not None and max_rows < len(records):
-        records = tuple(sample(records, max_rows, seed))
-    models = [None if name == BASE else name for name in model or [BASE]]
-    run = _remote if chosen.server else _local
-    results = run(chosen, records, models, names, max_tokens)
-    if json_:
-        emit_json(results)
-        return
-    _print_table(results, names)
-
-
-def _remote(
-    chosen: Settings, records: tuple[Record, ...], models: list[str | None], metrics: tuple[str, ...], max_tokens: int
-) -> list[dict[str, Any]]:
-    assert chosen.server is not None
-    cases = [{"messages": list(record.prompt_messages), "completion": record.completion} for record in records]
-    body = {"models": models, "cases": cases, "metrics": list(metrics), "max_tokens": max_tokens}
-    answer: dict[str, Any] = Client(chosen.server, chosen.api_key).call("POST", "/evaluate", json=body)
-    results: list[dict[str, Any]] = answer["results"]
-    return results
-
-
-def _local(
-    chosen: Settings, records: tuple[Record, ...], models: list[str | None], metrics: tuple[str, ...], max_tokens: int
-) -> list[dict[str, Any]]:
-    with local_inference(chosen) as inference, err().status("evaluating") as status:
-        # torch is loaded by now; before it, this import would have loaded it.
-        from service.evaluation import EvaluationRequest, evaluate_models
-
-        generation = GenerationSettings(max_tokens=max_tokens)
-        request = EvaluationRequest(models=tuple(models), records=records, metrics=metrics, generation=generation)
-
-        def progress(done: int, total: int) -> None:
-            status.update(f"evaluating: {done} of {total} answers")
-
-        return [result.to_json() for result in evaluate_models(inference, chosen.tenant, request, progress)]
-
-
-def _print_table(results: list[dict[str, Any]], metrics: tuple[str, ...]) -> None:
-    table = Table("model", *metrics, "tok/s", box=None, padding=(0, 2, 0, 0))
-    for result in results:
-        values = [result["metrics"][metric] for metric in metrics]
-        rate = result["tokens_per_second"]
-        table.add_row(
-            str(result["model"]),
-            *("-" if value is None else f"{value:.4f}" for value in values),
-            "-" if rate is None else f"{rate:.0f}",
+    scorers = scorer_specs(scorer)
+    cases: str | Suite | None = None
+    if resume is None:
+        columns = ColumnMapping(
+            prompt=prompt_column, completion=completion_column, text=text_column, label=label_column
         )
-    out().print(table)
+        source = CaseSource(data=data, suite=suite, columns=columns, skip_bad=skip_bad, max_rows=max_rows, seed=seed)
+        cases = read_cases(source, chosen)
+    asked = Asked(
+        models=tuple(None if name == BASE else name for name in model or [BASE]),
+        cases=cases,
+        scorers=scorers,
+        max_tokens=max_tokens or (DATA_MAX_TOKENS if data else None),
+        resume=resume,
+        report=report,
+    )
+    run = measure(chosen, asked)
+    _print(run, json_=json_)
+    if run["status"] != "completed":
+        raise typer.Exit(FAILED)
+
+
+def scorer_specs(texts: list[str] | None) -> tuple[ScorerSpec, ...]:
+    """The scorers that flags name.
+
+    Raises:
+        typer.BadParameter: parameters are no JSON object.
+        UnknownScorerError: there is no such scorer, or not with these parameters.
+    """
+    specs = tuple(_scorer(text) for text in texts or ())
+    for spec in specs:
+        # Before a base is loaded for nothing.
+        create(spec)
+    return specs
+
+
+def _scorer(text: str) -> ScorerSpec:
+    name, sign, params = text.partition("=")
+    try:
+        found: Any = json.loads(params) if sign else {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise typer.BadParameter(f'{text!r} is not NAME or NAME={{"KEY": VALUE}}', param_hint="--scorer")
+    return ScorerSpec(name, found)
+
+
+def _print(run: dict[str, Any], *, json_: bool) -> None:
+    if json_:
+        emit_json(run)
+        return
+    out().print(metrics_table(run["results"] or []))
+    say(f"{run['id']} is {run['status']}" + (f": {run['error']}" if run["error"] else ""))

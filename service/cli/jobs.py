@@ -10,8 +10,8 @@ from rich.table import Table
 
 from service.cli.client import Client
 from service.cli.console import FAILED, duration, emit_json, out, say
-from service.cli.options import Json, Server, settings
-from service.errors import SettingsError
+from service.cli.options import Json, Server
+from service.cli.running_server import running_server
 
 app = typer.Typer(
     help="Finetune on a running server (--server or LORAD_SERVER).", no_args_is_help=True, rich_markup_mode=None
@@ -38,6 +38,9 @@ def create(
         list[str] | None,
         typer.Option(help="KEY=VALUE of any training setting: rank=8, learning_rate=2e-4; repeatable."),
     ] = None,
+    gate: Annotated[
+        str | None, typer.Option(help="An alias with a gate, which decides on the finished adapter.")
+    ] = None,
     metadata: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, kept with the job; repeatable.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Print its events until it has ended.")] = False,
     server: Server = None,
@@ -52,6 +55,7 @@ def create(
         "model": model or client.call("GET", "/v1/models")["data"][0]["id"],
         "validation_file": None if validation is None else _file_id(client, validation),
         "suffix": suffix,
+        "gate": gate,
         "seed": seed,
         "priority": priority,
         "method": {"type": method, method: {"hyperparameters": given}},
@@ -138,12 +142,7 @@ def checkpoints(job_id: JobId, limit: Limit = 20, server: Server = None, json_: 
 
 
 def _client(server: str | None) -> Client:
-    chosen = settings(server=server)
-    if not chosen.server:
-        raise SettingsError(
-            "jobs run on a server: give --server URL or set LORAD_SERVER, and start it with lorad serve"
-        )
-    return Client(chosen.server, chosen.api_key)
+    return running_server(server, "jobs run")
 
 
 def _file_id(client: Client, named: str) -> str:

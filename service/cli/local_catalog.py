@@ -15,10 +15,12 @@ from adapters.registry import Registry
 from adapters.retention import Retention, prune, set_keep
 from adapters.search import MetricCondition, Search, find
 from adapters.version import Change, Version
+from evaluation.runs.runs import Runs
 from service.actor import local_actor
 from service.cli.catalog import Json, Query
 from service.cli.exported import name_or_number, require_folder, write_archive, write_export
 from service.settings import Settings
+from service.version_evaluations import evaluations_of
 
 if TYPE_CHECKING:
     from adapters.publication import Submission
@@ -87,6 +89,17 @@ class LocalCatalog:
                     "data_digest": None if ancestor.version is None else ancestor.version.data_digest,
                 }
                 for ancestor in found.ancestors
+            ],
+            "evaluations": [
+                {
+                    "evaluation": each.run_id,
+                    "suite": each.suite,
+                    "suite_digest": each.suite_digest,
+                    "num_cases": each.num_cases,
+                    "finished_at": each.finished_at.isoformat(),
+                    "metrics": dict(each.metrics),
+                }
+                for each in evaluations_of(Runs(self._registry.database), self._tenant, version.digest)
             ],
         }
 

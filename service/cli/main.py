@@ -10,14 +10,20 @@ from base.errors import BaseModelError
 from corpus.errors import CorpusError
 from evaluation.errors import EvaluationError
 from service.cli.adapters import app as adapters_app
+from service.cli.arena import app as arena_app
 from service.cli.base import app as base_app
+from service.cli.benchmark import benchmark
+from service.cli.compare import compare
 from service.cli.console import FAILED, INTERRUPTED, STOPPED_RESUMABLE, fail, say
 from service.cli.data import app as data_app
 from service.cli.evaluate import evaluate
+from service.cli.evaluations import app as evaluations_app
+from service.cli.gates import app as gates_app
 from service.cli.generate import generate
 from service.cli.jobs import app as jobs_app
 from service.cli.keys import app as keys_app
 from service.cli.serve import serve
+from service.cli.suites import app as suites_app
 from service.cli.train import train
 from service.cli.worker import worker
 from service.engine.errors import EngineError
@@ -36,12 +42,18 @@ app = typer.Typer(
 app.command("serve")(serve)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
+app.command("compare")(compare)
+app.command("benchmark")(benchmark)
 app.command("generate")(generate)
 app.command("worker")(worker)
 app.add_typer(data_app, name="data")
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(base_app, name="base")
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(evaluations_app, name="evaluations")
+app.add_typer(suites_app, name="suites")
+app.add_typer(arena_app, name="arena")
+app.add_typer(gates_app, name="gates")
 app.add_typer(keys_app, name="keys")
 
 # Errors that were written for a person to read: their message is all there is to say.

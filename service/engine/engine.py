@@ -8,6 +8,7 @@ from concurrent.futures import Future
 
 from base.loader import LoadedBase
 from base.shapes import embedding_rows
+from service.engine.branches import Branches
 from service.engine.cpu.threads import use_threads
 from service.engine.errors import (
     EngineClosedError,
@@ -126,22 +127,21 @@ class Engine:
         self._enqueue(runs)
         return streams
 
-    def score(self, requests: Sequence[ScoreRequest]) -> "list[Future[Scores]]":
-        """Queues scorings; one future each, in their order.
+    def score(self, requests: Sequence[ScoreRequest]) -> "list[Future[tuple[Scores, ...]]]":
+        """Queues scorings; one future each, in their order, with the scores of each continuation.
 
         Raises:
-            InvalidPromptError: a sequence has nothing before its first scored token, or a token the base does not have.
-            PromptTooLongError: a sequence exceeds the context.
+            InvalidPromptError: a context or a continuation is empty, or holds a token that the base does not have.
+            PromptTooLongError: a context and all its continuations together, but for the last token of each, exceed
+                the context's length.
             InvalidAdaptersError: an adapter is named twice.
             QueueFullError: fewer places are left in the queue than there are requests.
             EngineClosedError: the engine is shutting down.
         """
         for request in requests:
-            self._check(request.token_ids, 0)
+            self._check_scoring(request)
             check_adapters(request.adapters, self._config.max_loras)
-            if not 1 <= request.start <= len(request.token_ids):
-                raise InvalidPromptError("a sequence's first token is predicted by nothing and cannot be scored")
-        futures: list[Future[Scores]] = [Future() for _ in requests]
+        futures: list[Future[tuple[Scores, ...]]] = [Future() for _ in requests]
         for future in futures:
             future.add_done_callback(self._notify_of_cancellation)
         self._enqueue([_scoring(request, future) for request, future in zip(requests, futures, strict=True)])
@@ -193,10 +193,21 @@ class Engine:
     def _check(self, token_ids: Sequence[int], num_new: int) -> None:
         if not token_ids:
             raise InvalidPromptError("the prompt is empty: it needs at least one token")
-        if min(token_ids) < 0 or max(token_ids) >= self._num_embeddings:
-            raise InvalidPromptError(f"the prompt holds a token id outside 0 to {self._num_embeddings - 1}")
+        self._check_ids(token_ids)
         if len(token_ids) + num_new > self.context_tokens:
             raise PromptTooLongError(len(token_ids), num_new, self.context_tokens)
+
+    def _check_scoring(self, request: ScoreRequest) -> None:
+        if not request.continuations or not all(request.continuations):
+            raise InvalidPromptError("a continuation is empty: there is nothing to score")
+        num_new = sum(len(each) - 1 for each in request.continuations)
+        self._check(request.context_ids, num_new)
+        for each in request.continuations:
+            self._check_ids(each)
+
+    def _check_ids(self, token_ids: Sequence[int]) -> None:
+        if min(token_ids) < 0 or max(token_ids) >= self._num_embeddings:
+            raise InvalidPromptError(f"the prompt holds a token id outside 0 to {self._num_embeddings - 1}")
 
     def _enqueue(self, runs: Sequence[Run]) -> None:
         with self._changed:
@@ -217,7 +228,7 @@ class Engine:
             self._news = True
             self._changed.notify()
 
-    def _notify_of_cancellation(self, future: "Future[Scores]") -> None:
+    def _notify_of_cancellation(self, future: "Future[tuple[Scores, ...]]") -> None:
         if future.cancelled():
             self._notify()
 
@@ -266,13 +277,14 @@ def _end_ids(base: LoadedBase) -> frozenset[int]:
     return frozenset() if end_id is None else frozenset({int(end_id)})
 
 
-def _scoring(request: ScoreRequest, future: "Future[Scores]") -> Run:
+def _scoring(request: ScoreRequest, future: "Future[tuple[Scores, ...]]") -> Run:
+    branches = Branches(len(request.context_ids), request.continuations)
     as_generation = GenerationRequest(
-        prompt_ids=request.token_ids,
+        prompt_ids=request.context_ids + branches.token_ids,
         params=SamplingParams(max_tokens=0, prompt_logprobs=1),
         stop_ids=frozenset(),
         adapters=request.adapters,
         tenant=request.tenant,
         timeout_seconds=request.timeout_seconds,
     )
-    return Run(as_generation, Scoring(future), score_from=request.start)
+    return Run(as_generation, Scoring(future, branches), score_from=branches.num_context, branches=branches)

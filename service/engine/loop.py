@@ -165,7 +165,7 @@ def _work(part: Part) -> Work:
     run = part.sequence
     assert run.table is not None
     end = run.num_computed + part.count
-    span = Span(run.token_ids[run.num_computed : end], run.num_computed, run.table.pages)
+    span = Span(run.token_ids[run.num_computed : end], run.num_computed, run.table.pages, run.branches)
     wanted = list(run.wanted(part.count))
     if wants_token(part):
         wanted.append(part.count - 1)

@@ -5,6 +5,7 @@ from concurrent.futures import Future
 
 from transformers import PreTrainedTokenizerBase
 
+from service.engine.branches import Branches
 from service.engine.detokenizer import Detokenizer
 from service.engine.errors import EngineError
 from service.engine.metrics import EngineMetrics
@@ -102,10 +103,11 @@ class Answering:
 
 
 class Scoring:
-    """Logprobs of a sequence's own tokens."""
+    """Logprobs of continuations that stand in one sequence."""
 
-    def __init__(self, future: "Future[Scores]") -> None:
+    def __init__(self, future: "Future[tuple[Scores, ...]]", branches: Branches) -> None:
         self._future = future
+        self._branches = branches
         self._found: list[TokenLogprob] = []
 
     @property
@@ -129,14 +131,16 @@ class Scoring:
         del reason
         # From here on a future can no longer be cancelled, so that its result has a place to go.
         if self._future.set_running_or_notify_cancel():
-            self._future.set_result(
-                Scores(
-                    tuple(found.logprob for found in self._found),
-                    tuple(found.top[0][0] == found.token_id for found in self._found),
-                )
-            )
+            self._future.set_result(tuple(map(_scores, self._branches.split(self._found))))
 
     def failed(self, error: EngineError) -> None:
         """The future fails."""
         if self._future.set_running_or_notify_cancel():
             self._future.set_exception(error)
+
+
+def _scores(found: Sequence[TokenLogprob]) -> Scores:
+    return Scores(
+        tuple(each.logprob for each in found),
+        tuple(each.top[0][0] == each.token_id for each in found),
+    )

@@ -107,11 +107,12 @@ class GenerationRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRequest:
-    """How likely a sequence is: logprobs of its tokens from position `start` on."""
+    """How likely continuations of one context are; the context is computed once for all of them."""
 
-    token_ids: tuple[int, ...]
-    start: int
-    """At least 1: the first token is predicted by nothing."""
+    context_ids: tuple[int, ...]
+    """At least one token."""
+    continuations: tuple[tuple[int, ...], ...]
+    """At least one, each of at least one token."""
     adapters: tuple[AdapterUse, ...] = ()
     tenant: str = DEFAULT_TENANT
     timeout_seconds: float | None = None
@@ -120,7 +121,7 @@ class ScoreRequest:
 
 @dataclass(frozen=True)
 class Scores:
-    """Per token from `start` on."""
+    """Per token of one continuation."""
 
     logprobs: tuple[float, ...]
     """In nats."""

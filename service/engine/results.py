@@ -59,18 +59,21 @@ class Results:
 
     def _score(self, run: Run, logits_NV: Tensor) -> bool:
         """Whether the logits are numbers."""
-        first = run.num_scored
-        assert first is not None
-        run.num_scored = first + len(logits_NV)
-        targets = torch.tensor(run.token_ids[first : run.num_scored], device=logits_NV.device)
-        found = logprobs(logits_NV, targets, run.request.params.prompt_logprobs or 0)
+        assert run.num_scored is not None
+        first = run.num_scored - 1
+        run.num_scored += len(logits_NV)
+        targets = run.targets(first, first + len(logits_NV))
+        if len(targets) > len(logits_NV):
+            # Several tokens after one place.
+            logits_NV = logits_NV[[at - first for at, _ in targets]]
+        found = logprobs(logits_NV, [token for _, token in targets], run.request.params.prompt_logprobs or 0)
         run.output.scored(found)
         return not any(math.isnan(each.logprob) for each in found)
 
     def _finish_scored(self, run: Run) -> None:
         """Nothing tells whether the last token, or a prompt that was not scored, is sound."""
         if run.scores_prompt:
-            self._scheduler.proven(run, run.num_prompt - 1)
+            self._scheduler.proven(run, run.num_shareable)
         self._endings.finish(run, "length")
 
     def _choose(self, runs: Sequence[Run], logits_NV: Tensor) -> None:

@@ -1,8 +1,9 @@
 """The engine behind evaluation's `Sampler` protocol."""
 
 import queue
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from evaluation.sampler import Completion, GenerateRequest, ScoredContinuation, ScoredGroup, ScoreGroup
@@ -60,26 +61,32 @@ class EngineSampler:
         routes = {model: self._route(model) for model in {group.model for group in groups}}
         requests = [
             ScoreRequest(
-                token_ids=group.context_ids + continuation,
-                start=len(group.context_ids),
+                context_ids=group.context_ids,
+                continuations=continuations,
                 adapters=routes[group.model].adapters,
                 tenant=routes[group.model].tenant,
             )
             for group in groups
-            for continuation in group.continuations
+            for continuations in _fitting(group, self._engine.context_tokens)
         ]
-        scores = iter(self._score_all(requests))
+        scores = self._score_all(requests)
         return [
             ScoredGroup(continuations=tuple(_scored(next(scores)) for _ in group.continuations)) for group in groups
         ]
 
-    def _score_all(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
-        found: list[Scores] = []
-        # In the groups' order, so that what shares a context is computed together.
-        for start in range(0, len(requests), self._in_flight):
-            futures = self._engine.score(requests[start : start + self._in_flight])
-            found += [future.result() for future in futures]
-        return found
+    def _score_all(self, requests: Sequence[ScoreRequest]) -> Iterator[Scores]:
+        """The scores of all continuations; the engine always has as many requests as may be in flight."""
+        waiting: deque[Future[tuple[Scores, ...]]] = deque()
+        try:
+            for request in requests:
+                if len(waiting) == self._in_flight:
+                    yield from waiting.popleft().result()
+                waiting += self._engine.score([request])
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
     def _complete(
         self,
@@ -117,3 +124,17 @@ class EngineSampler:
 
 def _scored(scores: Scores) -> ScoredContinuation:
     return ScoredContinuation(logprobs=scores.logprobs, is_greedy=scores.is_greedy)
+
+
+def _fitting(group: ScoreGroup, context_tokens: int) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """The group's continuations, as many at a time as stand beside their context in one sequence."""
+    room = context_tokens - len(group.context_ids)
+    together: list[tuple[int, ...]] = []
+    taken = 0
+    for continuation in group.continuations:
+        if together and taken + len(continuation) - 1 > room:
+            yield tuple(together)
+            together, taken = [], 0
+        together.append(continuation)
+        taken += len(continuation) - 1
+    yield tuple(together)

@@ -1,21 +1,12 @@
 """What every change of a job's state writes with it: its event, and a message to the operator's webhook at the end."""
 
 import secrets
-from datetime import UTC, datetime
+from datetime import datetime
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.jobs.job import ENDED, JobError, JobStatus, NewEvent
 from service.jobs.tables import JobEventRow, JobRow, WebhookDeliveryRow
-
-
-def now_of(session: Session) -> datetime:
-    """The database's clock where it has one of its own: workers on several machines compare leases by it."""
-    if session.get_bind().dialect.name == "sqlite":
-        return datetime.now(UTC)
-    moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
-    return moment.astimezone(UTC)
 
 
 def add_event(session: Session, row: JobRow, event: NewEvent, at: datetime) -> None:

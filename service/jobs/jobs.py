@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from service.files.files import find_row as find_file
-from service.jobs.changes import add_event, end, now_of, set_status
+from service.jobs.changes import add_event, end, set_status
 from service.jobs.errors import IdempotencyError, JobStateError, TooManyJobsError, UnknownJobError
 from service.jobs.job import (
     CLAIMED,
@@ -27,6 +27,7 @@ from service.jobs.order import Waiting, place
 from service.jobs.request import JobRequest
 from service.jobs.tables import JobCheckpointRow, JobEventRow, JobRow
 from service.page import Page
+from storage.clock import now_of
 from storage.database import Database
 
 _STREAMED = 1000

@@ -13,12 +13,16 @@ from typing import Literal, cast
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
-from service.jobs.changes import add_event, end, now_of, set_status
+from adapters.reference import Reference
+from service.gate.asking import ask
+from service.gate.tables import GateRow
+from service.jobs.changes import add_event, end, set_status
 from service.jobs.errors import StaleClaimError
 from service.jobs.job import CLAIMED, ENDED, Job, JobError, NewEvent
 from service.jobs.jobs import job_of
 from service.jobs.order import Waiting, choose
 from service.jobs.tables import JobCheckpointRow, JobRow
+from storage.clock import now_of
 from storage.columns import UtcDateTime
 from storage.database import Database
 
@@ -127,16 +131,18 @@ class Queue:
                 _add_checkpoint(session, row, checkpoint, now)
 
     def succeed(self, claim: Claim, model: str, trained_tokens: int) -> None:
-        """The adapter is published as `model`.
+        """The adapter is published as `model`, and stands before the gate that the job names.
 
         Raises:
             StaleClaimError: the claim is over.
         """
         with self._database.session() as session:
-            row = _held(session, claim)
+            row, now = _held(session, claim), now_of(session)
             row.fine_tuned_model, row.trained_tokens = model, trained_tokens
+            if claim.job.request.gate is not None:
+                _ask_gate(session, row, claim.job.request.gate, now)
             message = f"The job has succeeded; requests may name {model} as their model"
-            end(session, row, "succeeded", NewEvent(message=message), now_of(session))
+            end(session, row, "succeeded", NewEvent(message=message), now)
 
     def fail(self, claim: Claim, error: JobError) -> None:
         """Nothing will come of the job.
@@ -263,6 +269,19 @@ def _get_on(row: JobRow, progress: Progress, now: datetime) -> None:
     row.total_steps = row.total_steps if progress.total_steps is None else progress.total_steps
     row.trained_tokens = row.trained_tokens if progress.trained_tokens is None else progress.trained_tokens
     row.checkpoint = progress.state_key or row.checkpoint
+
+
+def _ask_gate(session: Session, row: JobRow, alias: str, now: datetime) -> None:
+    """In the transaction that ends the job: it is asked exactly once, whatever is killed."""
+    version = Reference.parse(row.fine_tuned_model or "")
+    gate = session.get(GateRow, (row.tenant, version.name, alias))
+    if gate is None or version.number is None:
+        message = f"{version.name}@{alias} has no gate any more; the alias stays where it is"
+        add_event(session, row, NewEvent(level="warn", message=message), now)
+        return
+    check = ask(session, gate, version.number, now, actor=f"job {row.id}", job_id=row.id)
+    message = f"{version} stands before the gate of {version.name}@{alias}: {check.id}"
+    add_event(session, row, NewEvent(message=message, data={"gate_check": check.id}), now)
 
 
 def _add_checkpoint(session: Session, row: JobRow, checkpoint: NewCheckpoint, now: datetime) -> None:

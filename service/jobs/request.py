@@ -21,8 +21,16 @@ _SAME = {"n_epochs": "epochs", "batch_size": "batch_size", "learning_rate_multip
 
 
 def _adapter_name(value: str) -> str:
+    return _checked_name(value, "suffix")
+
+
+def _alias_name(value: str) -> str:
+    return _checked_name(value, "gate")
+
+
+def _checked_name(value: str, what: str) -> str:
     try:
-        return check_name(value, "suffix")
+        return check_name(value, what)
     except InvalidNameError as error:
         raise PydanticCustomError("name", "{reason}", {"reason": str(error)}) from error
 
@@ -116,6 +124,8 @@ class JobRequest(_Strict):
     lora: AskedConfig = AskedConfig()
     """Settings of the run as `lorad train` has them: rank, alpha, learning_rate, …"""
     metadata: Annotated[dict[str, str], AfterValidator(_bounded_metadata)] | None = None
+    gate: Annotated[str, AfterValidator(_alias_name)] | None = None
+    """An alias of `suffix` that has a gate: the finished adapter is put before it."""
     priority: int = Field(default=0, ge=-100, le=100)
     """Among the tenant's own jobs the highest goes first."""
     integrations: None = None
@@ -127,6 +137,8 @@ class JobRequest(_Strict):
             raise _blamed("training_file", "give either training_file or training_files")
         if self.method is not None and self.hyperparameters is not None:
             raise _blamed("hyperparameters", "give hyperparameters within method, not beside it")
+        if self.gate is not None and self.suffix is None:
+            raise _blamed("suffix", "give the adapter's name as suffix: a gate is on an alias of that adapter")
         for setting, place in _FROM_ELSEWHERE.items():
             if setting in self.lora.model_fields_set:
                 raise _blamed(f"lora.{setting}", f"give {place} instead of lora.{setting}")

@@ -14,8 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.errors import SettingsError
-from service.jobs.changes import now_of
 from service.jobs.tables import WebhookDeliveryRow
+from storage.clock import now_of
 from storage.database import Database
 
 _log = logging.getLogger(__name__)

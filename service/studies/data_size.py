@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.reports.style import BASE, FIT, TUNED, new_figure
 from service.errors import SettingsError
 from service.settings import Settings
-from service.studies.plot import BASE, FIT, TUNED, log_x, loss_y, new_figure, note, save
+from service.studies.plot import log_x, loss_y, note, save
 from service.studies.point import Point, run_points, write_json
 from service.studies.power_law import PowerLaw, fit
 from service.studies.study import StudyReport, refuse_unfit

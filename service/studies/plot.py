@@ -1,4 +1,4 @@
-"""What the plots of all studies have in common."""
+"""What the plots of all studies have in common, beside the style of every plot."""
 
 import os
 from pathlib import Path
@@ -8,29 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-TUNED: Final = "#1f6feb"
-BASE: Final = "#8b949e"
-FIT: Final = "#d9730d"
-_DPI: Final = 150
+from evaluation.reports.style import DPI
+
 _WIDE: Final = 3.0
 _SUFFIXES: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-
-
-def new_figure(num_panels: int, title: str, columns: int = 2) -> tuple[Figure, list[Axes]]:
-    """Panels side by side, at most `columns` in a row."""
-    columns = min(columns, num_panels)
-    rows = -(-num_panels // columns)
-    figure = Figure(figsize=(6.2 * columns, 4.2 * rows), layout="constrained")
-    figure.suptitle(title, fontsize=12, fontweight="bold")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    panels: list[Axes] = list(grid.flat)
-    for spare in panels[num_panels:]:
-        spare.remove()
-    for panel in panels[:num_panels]:
-        panel.grid(visible=True, which="major", color="#e5e7eb", linewidth=0.8)
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
-    return figure, panels[:num_panels]
 
 
 def log_x(panel: Axes, xs: list[float]) -> None:
@@ -82,5 +63,5 @@ def save(figure: Figure, path: Path) -> None:
     """Writes a PNG whole or not at all."""
     staged = path.with_name(f".{path.name}")
     # No date and no version in it: the same figures give the same bytes.
-    figure.savefig(staged, format="png", dpi=_DPI, metadata={"Software": None})
+    figure.savefig(staged, format="png", dpi=DPI, metadata={"Software": None})
     os.replace(staged, path)

@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from evaluation.cases import Case
-from evaluation.errors import CaseError, NothingToDoError, RepeatedModelError, SamplerError
+from evaluation.errors import CaseError, NothingToDoError, RepeatedMetricError, RepeatedModelError, SamplerError
 from evaluation.evaluate import evaluate
-from evaluation.metrics import METRICS
 from evaluation.sampler import Completion, GenerateRequest, Sampler, ScoredContinuation, ScoredGroup, ScoreGroup
+from evaluation.scorers.spec import ScorerSpec
 from evaluation.settings import GenerationSettings
 
+EVERY = ("loss", "perplexity", "token_accuracy", "exact_match", "rouge_l")
 END = 0
 VOCABULARY = {0: "", 1: "red", 2: "green", 3: "blue"}
 Bigrams = Mapping[int, tuple[float, float, float, float]]
@@ -81,6 +82,10 @@ def case(index: int, prompt: int, *continuation: int, labelled: tuple[bool, ...]
     )
 
 
+def specs(*names: str) -> tuple[ScorerSpec, ...]:
+    return tuple(map(ScorerSpec, names))
+
+
 CASES = (case(10, 1, 2, 3, END), case(11, 3, 1, END))
 
 
@@ -91,10 +96,10 @@ def sampler() -> BigramSampler:
 
 def test_every_metric_is_what_the_table_says(sampler: BigramSampler) -> None:
     seam: Sampler = sampler
-    base, tuned = evaluate(seam, [None, "tuned:2"], CASES, METRICS, GenerationSettings(max_tokens=4))
+    base, tuned = evaluate(seam, [None, "tuned:2"], CASES, specs(*EVERY), GenerationSettings(max_tokens=4))
     base_nll = -sum(map(math.log, (0.6, 0.6, 0.7, 0.1, 0.1)))
     assert base.model is None
-    assert list(base.metrics) == list(METRICS)
+    assert tuple(base.metrics) == EVERY
     assert base.metrics["loss"] == pytest.approx(base_nll / 5)
     assert base.metrics["perplexity"] == pytest.approx(math.exp(base_nll / 5))
     assert base.metrics["token_accuracy"] == 3 / 5
@@ -105,7 +110,7 @@ def test_every_metric_is_what_the_table_says(sampler: BigramSampler) -> None:
 
 
 def test_cases_carry_their_answers_in_order(sampler: BigramSampler) -> None:
-    base, tuned = evaluate(sampler, [None, "tuned:2"], CASES, METRICS, GenerationSettings(max_tokens=4))
+    base, tuned = evaluate(sampler, [None, "tuned:2"], CASES, specs(*EVERY), GenerationSettings(max_tokens=4))
     first, second = base.cases
     assert (first.index, first.text, first.finish_reason, first.tokens, first.seconds) == (
         10,
@@ -114,15 +119,15 @@ def test_cases_carry_their_answers_in_order(sampler: BigramSampler) -> None:
         3,
         0.5,
     )
-    assert (first.exact_match, first.rouge_l, first.labelled_tokens) == (1.0, 1.0, 3)
+    assert (first.scores["exact_match"], first.scores["rouge_l"], first.labelled_tokens) == (1.0, 1.0, 3)
     assert first.loss == pytest.approx(-sum(map(math.log, (0.6, 0.6, 0.7))) / 3)
-    assert (second.index, second.text, second.exact_match) == (11, "", 0.0)
+    assert (second.index, second.text, second.scores["exact_match"]) == (11, "", 0.0)
     assert [result.text for result in tuned.cases] == ["blue red blue red", "red blue red blue"]
     assert tuned.cases[0].finish_reason == "length"
 
 
 def test_tokens_are_counted_and_throughput_given(sampler: BigramSampler) -> None:
-    base, tuned = evaluate(sampler, [None, "tuned:2"], CASES, METRICS, GenerationSettings(max_tokens=4))
+    base, tuned = evaluate(sampler, [None, "tuned:2"], CASES, specs(*EVERY), GenerationSettings(max_tokens=4))
     assert (base.prompt_tokens, base.completion_tokens, base.labelled_tokens) == (2, 4, 5)
     assert tuned.completion_tokens == 8
     assert base.tokens_per_second is not None
@@ -131,7 +136,7 @@ def test_tokens_are_counted_and_throughput_given(sampler: BigramSampler) -> None
 
 def test_all_models_and_cases_go_out_in_one_mixed_batch(sampler: BigramSampler) -> None:
     settings = GenerationSettings(max_tokens=3, temperature=0.5, seed=7, stop=("\n",))
-    evaluate(sampler, ["tuned:2", None], CASES, ["loss", "rouge_l"], settings)
+    evaluate(sampler, ["tuned:2", None], CASES, specs("loss", "rouge_l"), settings)
     (requests,), (groups,) = sampler.generate_calls, sampler.score_calls
     assert [(request.model, request.prompt_ids) for request in requests] == [
         ("tuned:2", (1,)),
@@ -149,60 +154,60 @@ def test_all_models_and_cases_go_out_in_one_mixed_batch(sampler: BigramSampler) 
 
 
 def test_only_what_the_metrics_need_is_run(sampler: BigramSampler) -> None:
-    (scored,) = evaluate(sampler, [None], CASES, ["perplexity"])
+    (scored,) = evaluate(sampler, [None], CASES, specs("perplexity"))
     assert (len(sampler.score_calls), len(sampler.generate_calls)) == (1, 0)
     assert list(scored.metrics) == ["perplexity"]
     assert scored.tokens_per_second is None
     assert scored.cases[0].text is None
-    (generated,) = evaluate(sampler, [None], CASES, ["exact_match"])
+    (generated,) = evaluate(sampler, [None], CASES, specs("exact_match"))
     assert (len(sampler.score_calls), len(sampler.generate_calls)) == (1, 1)
     assert list(generated.metrics) == ["exact_match"]
-    assert (generated.cases[0].loss, generated.cases[0].rouge_l) == (None, None)
+    assert (generated.cases[0].loss, set(generated.cases[0].scores)) == (None, {"exact_match"})
 
 
 def test_only_labelled_tokens_count(sampler: BigramSampler) -> None:
     marked = case(0, 1, 2, 3, END, labelled=(False, True, True))
-    (result,) = evaluate(sampler, [None], [marked], ["loss"])
+    (result,) = evaluate(sampler, [None], [marked], specs("loss"))
     assert result.metrics["loss"] == pytest.approx(-(math.log(0.6) + math.log(0.7)) / 2)
 
 
 def test_one_models_table_does_not_touch_the_others_numbers(sampler: BigramSampler) -> None:
-    (alone,) = evaluate(sampler, [None], CASES, ["loss", "rouge_l"])
-    together = evaluate(sampler, ["tuned:2", None], CASES, ["loss", "rouge_l"])[1]
+    (alone,) = evaluate(sampler, [None], CASES, specs("loss", "rouge_l"))
+    together = evaluate(sampler, ["tuned:2", None], CASES, specs("loss", "rouge_l"))[1]
     assert (together.metrics, together.cases) == (alone.metrics, alone.cases)
 
 
 def test_progress_is_told_up_to_the_end(sampler: BigramSampler) -> None:
     seen: list[tuple[int, int]] = []
-    evaluate(sampler, [None], CASES, METRICS, on_progress=lambda done, of: seen.append((done, of)))
+    evaluate(sampler, [None], CASES, specs(*EVERY), on_progress=lambda done, of: seen.append((done, of)))
     assert seen == [(2, 4), (3, 4), (4, 4)]
 
 
 def test_results_are_json(sampler: BigramSampler) -> None:
-    (result,) = evaluate(sampler, [None], CASES, METRICS)
+    (result,) = evaluate(sampler, [None], CASES, specs(*EVERY))
     assert json.loads(json.dumps(result.to_json()))["cases"][0]["index"] == 10
 
 
 def test_nothing_to_do_is_an_error(sampler: BigramSampler) -> None:
     with pytest.raises(NothingToDoError, match="no cases"):
-        evaluate(sampler, [None], [], ["loss"])
+        evaluate(sampler, [None], [], specs("loss"))
     with pytest.raises(NothingToDoError, match="No model"):
-        evaluate(sampler, [], CASES, ["loss"])
+        evaluate(sampler, [], CASES, specs("loss"))
 
 
 def test_a_model_named_twice_is_refused(sampler: BigramSampler) -> None:
     with pytest.raises(RepeatedModelError, match="'base' is named 2 times"):
-        evaluate(sampler, [None, "tuned:2", None], CASES, ["loss"])
+        evaluate(sampler, [None, "tuned:2", None], CASES, specs("loss"))
 
 
 def test_a_case_must_hold_what_the_metrics_need(sampler: BigramSampler) -> None:
     only_scored, only_generated = replace(CASES[0], prompt_ids=()), replace(CASES[0], continuation_ids=())
-    evaluate(sampler, [None], [only_scored], ["loss"])
-    evaluate(sampler, [None], [only_generated], ["rouge_l"])
-    with pytest.raises(CaseError, match="case 10 has no prompt to answer, which rouge_l need"):
-        evaluate(sampler, [None], [only_scored], ["rouge_l"])
+    evaluate(sampler, [None], [only_scored], specs("loss"))
+    evaluate(sampler, [None], [only_generated], specs("rouge_l"))
+    with pytest.raises(CaseError, match="case 10 has no prompt to answer, which rouge_l needs"):
+        evaluate(sampler, [None], [only_scored], specs("rouge_l"))
     with pytest.raises(CaseError, match="case 10 has no labelled continuation"):
-        evaluate(sampler, [None], [only_generated], ["loss"])
+        evaluate(sampler, [None], [only_generated], specs("loss"))
 
 
 @pytest.mark.parametrize("order", [[0], [0, 0], [0, 1, 2]])
@@ -214,7 +219,7 @@ def test_missing_repeated_or_strange_completions_are_the_samplers_fault(order: l
                 yield replace(found[index % len(requests)], index=index)
 
     with pytest.raises(SamplerError):
-        evaluate(Faulty({None: BASE}), [None], CASES, ["exact_match"])
+        evaluate(Faulty({None: BASE}), [None], CASES, specs("exact_match"))
 
 
 def test_missing_scores_are_the_samplers_fault() -> None:
@@ -223,4 +228,37 @@ def test_missing_scores_are_the_samplers_fault() -> None:
             return super().score(groups)[1:]
 
     with pytest.raises(SamplerError, match="2 groups"):
-        evaluate(Faulty({None: BASE}), [None], CASES, ["loss"])
+        evaluate(Faulty({None: BASE}), [None], CASES, specs("loss"))
+
+
+def test_choices_and_expected_tokens_are_scored_in_one_call(sampler: BigramSampler) -> None:
+    choosing = replace(
+        CASES[0],
+        choices=((2,), (3,), (1, 1)),
+        choice_texts=("green", "blue", "red red"),
+        choice_context_ids=(1,),
+        gold=1,
+    )
+    base, tuned = evaluate(sampler, [None, "tuned:2"], [choosing], specs("multiple_choice", "loss"))
+    assert len(sampler.score_calls) == 1
+    assert base.cases[0].details["choice_logprobs"] == pytest.approx([math.log(0.6), math.log(0.1), 2 * math.log(0.2)])
+    assert (base.metrics["acc"], tuned.metrics["acc"]) == (0.0, 1.0)
+    assert base.metrics["loss"] == pytest.approx(-sum(map(math.log, (0.6, 0.6, 0.7))) / 3)
+
+
+def test_cases_may_bring_their_own_scorers_and_are_told_as_they_come(sampler: BigramSampler) -> None:
+    mixed = [replace(CASES[0], scorers=specs("exact_match"), tags=("a",)), replace(CASES[1], tags=("b",))]
+    told: list[tuple[str | None, int]] = []
+    (result,) = evaluate(
+        sampler, [None], mixed, specs("loss"), on_case=lambda model, found: told.append((model, found.index))
+    )
+    assert result.metrics == {"exact_match": 1.0, "loss": pytest.approx(-math.log(0.01) / 2)}
+    assert result.tags == {"a": {"exact_match": 1.0}, "b": {"loss": result.metrics["loss"]}}
+    assert sorted(told) == [(None, 10), (None, 11)]
+    assert [len(call) for call in (*sampler.score_calls, *sampler.generate_calls)] == [1, 1]
+
+
+def test_two_scorers_of_one_metric_are_refused(sampler: BigramSampler) -> None:
+    twice = (ScorerSpec("classification", {"labels": ["green blue", "red"]}), ScorerSpec("classification"))
+    with pytest.raises(RepeatedMetricError, match="case 10: two scorers give 'accuracy'"):
+        evaluate(sampler, [None], CASES, twice)

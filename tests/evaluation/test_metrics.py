@@ -1,12 +1,15 @@
 import pytest
 
 from evaluation.errors import NothingToDoError, UnknownMetricError
-from evaluation.metrics import METRICS, check_metrics, needs_generate, needs_score
+from evaluation.metrics import LOWER_IS_BETTER, METRICS, check_metrics
+from evaluation.scorers.catalogue import SCORERS
 
 
-def test_every_metric_is_known_and_needs_something() -> None:
+def test_the_metrics_are_those_of_the_scorers() -> None:
     check_metrics(METRICS)
-    assert all(needs_score([metric]) != needs_generate([metric]) for metric in METRICS)
+    given = {metric for name in SCORERS for metric in SCORERS[name]().metrics}
+    assert given <= set(METRICS)
+    assert set(METRICS) >= LOWER_IS_BETTER
 
 
 def test_an_unknown_metric_names_itself_the_nearest_and_all() -> None:

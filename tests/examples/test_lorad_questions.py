@@ -31,7 +31,6 @@ from base.loader import resolve_dtype
 from corpus.dataset import load
 from corpus.readers import SUFFIXES
 from corpus.split import leakage
-from evaluation.metrics import METRICS
 from service.api.app import create_app
 from service.api.error_mapping import problem_of
 from service.api.keys import Keys
@@ -40,6 +39,7 @@ from service.cli.console import FAILED, INTERRUPTED, STOPPED_RESUMABLE
 from service.cli.main import app
 from service.engine.errors import QueueFullError
 from service.errors import SettingsError
+from service.evaluation import DEFAULT_METRICS
 from service.inference import Inference
 from service.settings import DEFAULT_MODEL, Settings
 from training.artifacts.checkpoint import Checkpoints, Progress
@@ -100,7 +100,7 @@ BEGINNINGS = {
     "manifest": f"{MANIFEST} is the manifest",
     "pickle": f"{PICKLED_WEIGHTS} is a pickle",
     "base-mismatch": f"{adapter_errors.BaseMismatchError.__name__}:",
-    "evaluation-metrics": f"{listed(METRICS)}.",
+    "evaluation-metrics": f"{listed(DEFAULT_METRICS)}.",
 }
 """How answers must begin by what the code says."""
 

@@ -59,6 +59,16 @@ _LINEAGE = {
     "data": [{"path": "support.jsonl", "digest": DIGEST, "weight": 1.0}],
     "job_id": "ftjob-1f0e2d3c4b5a69788796a5b4",
     "ancestors": [{"name": "support:2", "digest": DIGEST, "id": "support:2", "job_id": None, "data_digest": DIGEST}],
+    "evaluations": [
+        {
+            "evaluation": "eval-3c1f0e2d4b5a69788796a5b4",
+            "suite": "returns",
+            "suite_digest": DIGEST,
+            "num_cases": 120,
+            "finished_at": "2026-11-20T01:10:00Z",
+            "metrics": {"exact_match": 0.81},
+        }
+    ],
 }
 
 ADAPTERS: Examples = {

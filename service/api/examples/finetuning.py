@@ -71,6 +71,7 @@ _JOB = {
     "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3}}},
     "lora": {"rank": 16, "alpha": 32},
     "suffix": "support",
+    "gate": None,
     "seed": 7,
     "priority": 0,
     "metadata": {"ticket": "OPS-7"},

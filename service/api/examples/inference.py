@@ -1,4 +1,4 @@
-"""Operations, inference and evaluation."""
+"""Operations and inference."""
 
 from service.api.examples.example import BASE_DIGEST, DIGEST, Example, Examples
 
@@ -30,17 +30,6 @@ _OUTPUT = {
     "finish_reason": "stop",
     "usage": _USAGE,
 }
-_CASE = {
-    "index": 0,
-    "text": "Within 14 days.",
-    "finish_reason": "stop",
-    "exact_match": 1.0,
-    "rouge_l": 1.0,
-    "tokens": 6,
-    "seconds": 0.41,
-    "loss": 0.82,
-    "labelled_tokens": 6,
-}
 
 INFERENCE: Examples = {
     ("get", "/live"): Example(response={"status": "alive"}),
@@ -54,28 +43,6 @@ INFERENCE: Examples = {
             "outputs": [
                 {**_OUTPUT, "adapter": None, "version": None, "digest": None, "text": "I cannot see your orders."},
                 _OUTPUT,
-            ],
-        },
-    ),
-    ("post", "/evaluate"): Example(
-        request={
-            "models": [None, "support"],
-            "cases": [{"prompt": "How long may I return it?", "completion": "Within 14 days."}],
-            "metrics": ["loss", "exact_match"],
-        },
-        response={
-            "id": "eval-31ab",
-            "status": "completed",
-            "results": [
-                {
-                    "model": "support:3",
-                    "metrics": {"loss": 0.82, "exact_match": 1.0},
-                    "cases": [_CASE],
-                    "prompt_tokens": 38,
-                    "completion_tokens": 6,
-                    "labelled_tokens": 6,
-                    "tokens_per_second": 14.6,
-                }
             ],
         },
     ),

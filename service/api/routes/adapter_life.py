@@ -30,6 +30,7 @@ from service.api.schemas.adapter_life import (
 )
 from service.api.schemas.adapters import AdapterReply, VersionReply
 from service.api.state import ServerState, State
+from service.version_evaluations import evaluations_of
 
 router = APIRouter(prefix="/v1/adapters/{name}", tags=["adapters"])
 
@@ -59,8 +60,9 @@ def history(
 
 @router.get("/versions/{number}/lineage")
 def show_lineage(principal: Reader, state: State, name: Name, number: Number) -> LineageReply:
-    """Data, job, and the versions that training began with."""
-    return LineageReply.of(lineage(state.registry, principal.tenant, Reference(name=name, number=number)))
+    """Data, job, the versions that training began with, and what evaluations have found."""
+    found = lineage(state.registry, principal.tenant, Reference(name=name, number=number))
+    return LineageReply.of(found, evaluations_of(state.desk.runs, principal.tenant, found.version.digest))
 
 
 @router.put("/versions/{number}/tags/{key}")

@@ -1,60 +1,103 @@
 """`POST /evaluate`: how good the base and adapters are on cases."""
 
-import uuid
+from dataclasses import replace
 from functools import partial
 
 from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
 
-from evaluation.settings import GenerationSettings
-from service.api.cases import records_of
+from evaluation.runs.run import NewRun, Run
+from service.api.cases import specs_of, suite_of
 from service.api.disconnect import until_disconnect
+from service.api.error_mapping import problem_of
 from service.api.errors import invalid
 from service.api.generation import resolve
 from service.api.keys import Principal
 from service.api.long_work import Stop
 from service.api.principal import Reader, Ready
 from service.api.request_id import access_record
-from service.api.schemas.evaluate import EvaluateBody, EvaluateReply, ModelReply
+from service.api.schemas.evaluation_request import EvaluateBody
+from service.api.schemas.evaluations import RunReply
 from service.api.state import ServerState, State
-from service.evaluation import EvaluationRequest, evaluate_models
+from service.evaluation_request import Wanted, new_run
 from service.inference import Inference
 from service.settings import Settings
 
 router = APIRouter(tags=["evaluation"])
 
+SHORT_ANSWERS = 256
+"""A request waits for so many, models times cases, unless it says otherwise."""
+_ACCEPTED = 202
 
-@router.post("/evaluate")
+
+@router.post(
+    "/evaluate",
+    response_model=RunReply,
+    responses={_ACCEPTED: {"model": RunReply, "description": "The run waits; follow its events."}},
+)
 async def evaluate(
     request: Request, principal: Reader, inference: Ready, state: State, body: EvaluateBody
-) -> EvaluateReply:
-    """Measures models on cases, all in one batch."""
+) -> RunReply | Response:
+    """Measures models on cases, all in one batch, and keeps what it finds.
+
+    A short run is answered when it is through; a long one, or one with `background`, at once with 202.
+    """
     access_record(request.scope).model = ",".join(model or inference.model_name for model in body.models)
+    new = await run_in_threadpool(_asked, inference, state, principal, body)
+    if _waits(body, new):
+        run = await run_in_threadpool(state.desk.runs.create, principal.tenant, new)
+        state.runner.wake()
+        return JSONResponse(RunReply.of(run).model_dump(mode="json"), _ACCEPTED)
     stop = Stop()
-    work = partial(_measured, inference, state, principal, body)
+    work = partial(_measured, inference, state, principal, new)
     with state.lifecycle.in_flight.answering([stop]):
-        results = await until_disconnect(request, state.evaluations.run(work, stop))
-    return EvaluateReply(id=f"eval-{uuid.uuid4().hex}", results=results)
+        return RunReply.of(await until_disconnect(request, state.evaluations.run(work, stop)))
 
 
-def _measured(
-    inference: Inference, state: ServerState, principal: Principal, body: EvaluateBody, stop: Stop
-) -> list[ModelReply]:
+def _waits(body: EvaluateBody, new: NewRun) -> bool:
+    answers = len(new.models) * new.suite.num_cases
+    return answers > SHORT_ANSWERS if body.background is None else body.background
+
+
+def _asked(inference: Inference, state: ServerState, principal: Principal, body: EvaluateBody) -> NewRun:
+    """The run, its suite stored."""
     for model in body.models:
         resolve(inference, principal, model)
-    asked = EvaluationRequest(
+    asked = suite_of(state, principal, body)
+    _check_max_tokens(body, state.settings)
+    wanted = Wanted(
         models=tuple(body.models),
-        records=records_of(body, state.settings, principal),
-        metrics=tuple(body.metrics),
-        generation=GenerationSettings(max_tokens=_max_tokens(body, state.settings)),
+        suite=asked.suite,
+        name=asked.name,
+        scorers=specs_of(body.scorers),
+        max_tokens=body.max_tokens,
+        temperature=body.temperature,
+        seed=body.seed,
+        stop=None if body.stop is None else (body.stop,) if isinstance(body.stop, str) else tuple(body.stop),
+        actor=principal.tenant,
+        judge=body.judge,
     )
-    return [ModelReply.of(result) for result in evaluate_models(inference, principal.tenant, asked, stop.check)]
+    new = new_run(state.settings, inference, principal.tenant, wanted)
+    state.desk.suites.keep(principal.tenant, asked.suite)
+    return new
 
 
-def _max_tokens(body: EvaluateBody, settings: Settings) -> int:
-    if body.max_tokens is None:
-        return min(settings.default_max_tokens, settings.max_new_tokens)
-    if body.max_tokens > settings.max_new_tokens:
+def _measured(inference: Inference, state: ServerState, principal: Principal, new: NewRun, stop: Stop) -> Run:
+    """The run with all its cases; one that the request is to blame for leaves nothing behind."""
+    desk = state.desk
+    claim = desk.claims.begin(principal.tenant, new)
+    try:
+        run = state.runner.now(inference, claim, stop)
+    except Exception as error:
+        if problem_of(error).status < 500 and desk.runs.get(principal.tenant, claim.run.id).status == "failed":
+            desk.runs.delete(principal.tenant, claim.run.id)
+        raise
+    return replace(run, results=desk.runs.results(principal.tenant, run.id))
+
+
+def _check_max_tokens(body: EvaluateBody, settings: Settings) -> None:
+    if body.max_tokens is not None and body.max_tokens > settings.max_new_tokens:
         raise invalid(
             f"max_tokens is {body.max_tokens}, more than the {settings.max_new_tokens} allowed here", param="max_tokens"
         )
-    return body.max_tokens

@@ -7,9 +7,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service.api.disconnect import until_disconnect
+from service.api.followed import stream_of, wants_stream
 from service.api.job_creation import create_job, metadata_filter
 from service.api.job_estimate import estimate_of
-from service.api.job_events import event_number, last_event_id, stream_of, wants_stream
+from service.api.job_events import JOB_EVENT_IDS, followed_job
 from service.api.long_work import Stop
 from service.api.principal import Publisher
 from service.api.schemas.estimate import EstimateReply
@@ -89,9 +90,10 @@ async def list_events(
     has ended; 204 says that nothing is left to tell.
     """
     if wants_stream(request, asked=stream):
-        return await run_in_threadpool(stream_of, state, principal.tenant, job_id, last_event_id(request))
+        followed = followed_job(state, principal.tenant, job_id)
+        return await run_in_threadpool(stream_of, state, followed, JOB_EVENT_IDS.last(request))
     if after is not None:
-        event_number(after, "after")
+        JOB_EVENT_IDS.number(after, "after")
     return EventList.of(await run_in_threadpool(state.jobs.events, principal.tenant, job_id, after, limit))
 
 

@@ -1,5 +1,6 @@
 """What happens to the versions of an adapter: promotion, tags, pins, retention, history, lineage."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -12,7 +13,9 @@ from adapters.tags import MAX_VALUE_CHARS
 from adapters.version import Event, Version
 from service.api.residency import Places
 from service.api.schemas.adapters import Reason, VersionReply
+from service.api.schemas.evaluate import finite
 from service.api.schemas.schema import Reply, Schema
+from service.version_evaluations import VersionEvaluation
 
 Number = Annotated[int, Field(ge=1, le=999_999_999)]
 Keep = Annotated[int, Field(ge=1, le=MAX_KEEP)]
@@ -152,6 +155,31 @@ class AncestorReply(Reply):
         )
 
 
+class VersionEvaluationReply(Reply):
+    """What one evaluation found of a version."""
+
+    evaluation: str
+    """Its id."""
+    suite: str | None
+    """null: its cases have no name."""
+    suite_digest: str
+    num_cases: int
+    finished_at: datetime
+    metrics: dict[str, float | None]
+
+    @classmethod
+    def of(cls, found: VersionEvaluation) -> "VersionEvaluationReply":
+        """Of what was measured."""
+        return cls(
+            evaluation=found.run_id,
+            suite=found.suite,
+            suite_digest=found.suite_digest,
+            num_cases=found.num_cases,
+            finished_at=found.finished_at,
+            metrics={name: finite(value) for name, value in found.metrics.items()},
+        )
+
+
 class LineageReply(Reply):
     """Where a version comes from."""
 
@@ -165,10 +193,12 @@ class LineageReply(Reply):
     job_id: str | None
     ancestors: list[AncestorReply]
     """The version that training began with, then the one before that."""
+    evaluations: list[VersionEvaluationReply]
+    """The newest ones that it was in."""
 
     @classmethod
-    def of(cls, lineage: Lineage) -> "LineageReply":
-        """Of what the registry knows."""
+    def of(cls, lineage: Lineage, evaluations: Sequence[VersionEvaluation]) -> "LineageReply":
+        """Of what the registry knows, and what was measured."""
         version = lineage.version
         return cls(
             id=str(version.reference),
@@ -178,6 +208,7 @@ class LineageReply(Reply):
             data=[dict(file) for file in lineage.data],
             job_id=version.job_id,
             ancestors=[AncestorReply.of(ancestor) for ancestor in lineage.ancestors],
+            evaluations=[VersionEvaluationReply.of(found) for found in evaluations],
         )
 
 

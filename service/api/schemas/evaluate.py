@@ -1,69 +1,38 @@
-"""`/evaluate`."""
+"""What a model gave on cases."""
 
 import math
-from typing import Annotated, Literal
+from dataclasses import asdict
+from typing import Any
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import JsonValue
 
-from adapters.reference import NAME
-from evaluation.results import ModelResult
-from service.api.schemas.messages import Messages
-from service.api.schemas.sampling import MaxTokens
-from service.api.schemas.schema import MAX_MODELS, ModelName, Reply, Schema, Text
-from service.evaluation import DEFAULT_METRICS
-
-Metric = Annotated[str, Field(min_length=1, max_length=64)]
-
-
-class CaseBody(Schema):
-    """One test example."""
-
-    prompt: Text | None = None
-    """One user turn."""
-    messages: Messages | None = None
-    completion: Annotated[str, Field(min_length=1, max_length=1 << 20)]
-    """What the model should say."""
-
-    @model_validator(mode="after")
-    def _check_prompt(self) -> "CaseBody":
-        if (self.prompt is None) == (self.messages is None):
-            raise PydanticCustomError("invalid_value", "give either prompt or messages", {"parameter": "prompt"})
-        return self
-
-
-class EvaluateBody(Schema):
-    """Models to be measured on cases."""
-
-    models: Annotated[list[ModelName | None], Field(min_length=1, max_length=MAX_MODELS)]
-    """References; null is the base."""
-    cases: Annotated[list[CaseBody], Field(min_length=1, max_length=10_000)] | None = None
-    dataset: Annotated[str, Field(pattern=f"^{NAME.pattern}$", max_length=64)] | None = None
-    """Name of a data file that the operator has put into `datasets/<tenant>` of the server's home."""
-    metrics: Annotated[list[Metric], Field(min_length=1, max_length=16)] = Field(
-        default_factory=lambda: list(DEFAULT_METRICS)
-    )
-    max_tokens: MaxTokens | None = None
-
-    @model_validator(mode="after")
-    def _check_source(self) -> "EvaluateBody":
-        if (self.cases is None) == (self.dataset is None):
-            raise PydanticCustomError("invalid_value", "give either cases or dataset", {"parameter": "cases"})
-        return self
+from evaluation.results import CaseResult, ModelResult
+from service.api.schemas.schema import Reply
 
 
 class CaseReply(Reply):
-    """One model's answer to one case; null where no metric asked for it."""
+    """One model's answer to one case; null where no scorer asked for it."""
 
     index: int
     text: str | None
     finish_reason: str | None
-    exact_match: float | None
-    rouge_l: float | None
     tokens: int | None
     seconds: float | None
     loss: float | None
     labelled_tokens: int | None
+    scores: dict[str, float | None]
+    """By metric; null where the case has no value, or none that is finite."""
+    details: dict[str, JsonValue]
+    """How a score came about: what was predicted, what a judge said, why a query failed."""
+    findings: list[str]
+    """What is wrong with the answer, whatever its scores are."""
+    error: str | None
+    """Why the case has no score, where that is not the model's fault."""
+
+    @classmethod
+    def of(cls, result: CaseResult) -> "CaseReply":
+        """Of what was measured."""
+        return cls.model_validate(_finite(asdict(result)))
 
 
 class ModelReply(Reply):
@@ -82,22 +51,17 @@ class ModelReply(Reply):
     @classmethod
     def of(cls, result: ModelResult) -> "ModelReply":
         """Of what was measured."""
-        fields = result.to_json()
-        fields["metrics"] = {name: finite(value) for name, value in result.metrics.items()}
-        for case in fields["cases"]:
-            case["loss"] = finite(case["loss"])
-        return cls.model_validate({**fields, "cases": list(fields["cases"])})
-
-
-class EvaluateReply(Reply):
-    """What was found."""
-
-    id: str
-    status: Literal["completed"] = "completed"
-    results: list[ModelReply]
-    """In the order of `models`."""
+        return cls.model_validate(_finite(result.to_json()))
 
 
 def finite(value: float | None) -> float | None:
     """The value, or None for what JSON cannot express."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return finite(value)
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value

@@ -2,13 +2,13 @@
 
 import time
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
 from service.api.schemas.evaluate import finite
 from service.api.schemas.schema import Reply
+from service.api.schemas.times import unix
 from service.jobs.job import Job, JobCheckpoint, JobEvent, JobStatus
 from service.jobs.request import JobRequest
 from service.page import Page
@@ -32,7 +32,7 @@ class JobProgress(Reply):
 
 
 class JobReply(Reply):
-    """OpenAI's job object; `lora`, `progress`, `queue_position`, `priority`, `suffix` and `started_at` are lorad's."""
+    """OpenAI's job object; `lora`, `suffix`, `gate`, `priority`, `progress` and the like are lorad's own."""
 
     id: str
     object: Literal["fine_tuning.job"] = "fine_tuning.job"
@@ -57,6 +57,8 @@ class JobReply(Reply):
     lora: dict[str, JsonValue]
     """Training settings, as they were sent."""
     suffix: str | None
+    gate: str | None
+    """The alias whose gate the finished adapter is put before."""
     seed: int
     priority: int
     metadata: dict[str, str] | None
@@ -91,6 +93,7 @@ class JobReply(Reply):
             method=_method(asked, hyperparameters),
             lora=asked.lora.model_dump(mode="json", exclude_unset=True),
             suffix=asked.suffix,
+            gate=asked.gate,
             seed=asked.seed,
             priority=asked.priority,
             metadata=asked.metadata,
@@ -176,11 +179,6 @@ class CheckpointList(Reply):
         data = [checkpoint_reply(job, checkpoint) for checkpoint in page.data]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return cls(data=data, has_more=page.has_more, first_id=first, last_id=last)
-
-
-def unix(moment: datetime) -> int:
-    """Seconds, as OpenAI tells times."""
-    return int(moment.timestamp())
 
 
 def _method(asked: JobRequest, hyperparameters: dict[str, JsonValue]) -> dict[str, JsonValue]:

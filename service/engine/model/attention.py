@@ -59,7 +59,9 @@ class PagedAttention:
     def begin(self, step: Step) -> None:
         """The tokens of the forward pass that follows."""
         self._step = step
-        self._by_token = isinstance(step, StepBatch) and 0 < step.work_of_spans <= self._short_span
+        self._by_token = (
+            isinstance(step, StepBatch) and not step.has_branches and 0 < step.work_of_spans <= self._short_span
+        )
         self.num_calls = 0
 
     def attend(

@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from service.engine.branches import Branches
+
 
 @dataclass(frozen=True)
 class Span:
@@ -19,14 +21,26 @@ class Span:
 
     token_ids: Sequence[int]
     start: int
-    """Position of the first of them; all before it are in the cache."""
+    """Place of the first of them in the sequence; all before it are in the cache."""
     pages: Sequence[int]
     """The sequence's block table; holds at least `end` tokens."""
+    branches: Branches | None = None
+    """None: each token sees all before it, and its place is its position."""
 
     @property
     def end(self) -> int:
-        """Position after the last token."""
+        """Place after the last token."""
         return self.start + len(self.token_ids)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one token that sees all before it."""
+        return len(self.token_ids) == 1 and self.branches is None
+
+    @property
+    def positions(self) -> Sequence[int]:
+        """As the model is told."""
+        return range(self.start, self.end) if self.branches is None else self.branches.positions(self.start, self.end)
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,8 @@ class Prefill:
         return self._masks[window]
 
     def _mask(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        if (branches := self._span.branches) is not None:
+            return _additive(branches.seen_NC(self.start, self.end, window, self._device), dtype)
         if window is None and self.start == 0:
             return None
         query_N1 = torch.arange(self.start, self.end, device=self._device)[:, None]
@@ -125,13 +141,13 @@ class StepBatch:
     """
 
     def __init__(self, spans: Sequence[Span], page_tokens: int, device: torch.device) -> None:
-        self.num_decode = sum(len(span.token_ids) == 1 for span in spans)
-        assert all(len(span.token_ids) == 1 for span in spans[: self.num_decode])
+        self.num_decode = sum(span.is_single for span in spans)
+        assert all(span.is_single for span in spans[: self.num_decode])
         self._spans = spans
         self._page_tokens, self._device = page_tokens, device
         self._views: dict[int | None, DecodeView] = {}
         ids = [token for span in spans for token in span.token_ids]
-        positions = [position for span in spans for position in range(span.start, span.end)]
+        positions = [position for span in spans for position in span.positions]
         slots = [slot for span in spans for slot in token_slots(span.pages, span.start, span.end, page_tokens)]
         self.ids_T, self.positions_T, self.slots_T = torch.tensor([ids, positions, slots]).to(device).unbind()
         self.prefills: list[Prefill] = []
@@ -153,6 +169,11 @@ class StepBatch:
         """For all tokens, as if each were decoded."""
         counts = torch.tensor([len(span.token_ids) for span in self._spans], device=self._device)
         return DecodeTables(self._tables(self._spans).repeat_interleave(counts, dim=0), self.positions_T + 1)
+
+    @property
+    def has_branches(self) -> bool:
+        """Whether some tokens do not see all before them."""
+        return any(span.branches is not None for span in self._spans)
 
     @property
     def work_of_spans(self) -> int:

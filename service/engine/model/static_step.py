@@ -57,7 +57,7 @@ class StaticInputs:
     def holds(self, spans: Sequence[Span]) -> bool:
         """Whether these are single tokens, and not too many, of sequences that are not too long."""
         return len(spans) <= self.max_rows and all(
-            len(span.token_ids) == 1 and self._num_pages(span) <= self.max_pages for span in spans
+            span.is_single and self._num_pages(span) <= self.max_pages for span in spans
         )
 
     def step(self, num_rows: int) -> StaticStep:

@@ -61,7 +61,9 @@ class Scheduler:
         for sequence in [each for each in self.running if each.num_left > 1]:
             left -= self._schedule(parts, sequence, left)
         self._admit(parts, left)
-        ordered = sorted(parts.items(), key=lambda item: (item[1] > 1, _adapter_order(item[0])))
+        ordered = sorted(
+            parts.items(), key=lambda item: (item[1] > 1 or item[0].branches is not None, _adapter_order(item[0]))
+        )
         return [Part(sequence, count) for sequence, count in ordered]
 
     def computed(self, part: Part) -> None:

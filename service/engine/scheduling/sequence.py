@@ -8,6 +8,7 @@ from typing import Protocol
 
 import xgrammar
 
+from service.engine.branches import Branches
 from service.engine.cache.pages import BlockTable
 from service.engine.cache.prefix import PrefixRoot
 from service.engine.errors import EngineError
@@ -56,6 +57,7 @@ class Sequence:
         output: Output,
         *,
         score_from: int | None = None,
+        branches: Branches | None = None,
         caching: bool = True,
     ) -> None:
         self.request = request
@@ -72,7 +74,10 @@ class Sequence:
         """Tokens whose keys and values are in the cache."""
         self.num_scored = score_from
         """The next prompt token whose logprob is wanted; none if none is."""
-        self.scores_prompt = score_from is not None and score_from < len(request.prompt_ids)
+        self.branches = branches
+        """The prompt is a context and its continuations; none: every token follows the one before it."""
+        self._last_predicts = branches is not None
+        self.scores_prompt = score_from is not None and score_from < len(request.prompt_ids) + self._last_predicts
         """Whether there is such a token."""
         self._caching = caching
         timeout = request.timeout_seconds
@@ -113,7 +118,14 @@ class Sequence:
         """How many of its tokens may come from the cache: the last is computed, and so is what predicts scored ones."""
         if not self._caching:
             return 0
+        if self.branches is not None:
+            return self.branches.num_context - 1
         return len(self.token_ids) - 1 if self.num_scored is None else self.num_scored - 1
+
+    @property
+    def num_shareable(self) -> int:
+        """Of its prompt's tokens that logits have shown to be sound, those that others may begin with."""
+        return self.num_prompt - 1 if self.branches is None else self.branches.num_context
 
     def seconds_left(self, now: float) -> float:
         """Until its time is over, at least 0."""
@@ -127,5 +139,12 @@ class Sequence:
         """Of the next `count` tokens, those whose logits are needed to score the prompt's tokens."""
         if self.num_scored is None:
             return range(0)
-        first, last = self.num_scored - 1, min(self.num_computed + count, self.num_prompt - 1)
+        end = self.num_prompt - 1 + self._last_predicts
+        first, last = self.num_scored - 1, min(self.num_computed + count, end)
         return range(first - self.num_computed, max(first, last) - self.num_computed)
+
+    def targets(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Place of a token, and a token that it predicts and that is to be scored; of the places from `start` on."""
+        if self.branches is not None:
+            return self.branches.targets(start, end)
+        return [(at, self.token_ids[at + 1]) for at in range(start, end)]

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
-from service.studies.plot import BASE, FIT, TUNED, log_x, loss_y, new_figure, save
+from evaluation.reports.style import BASE, FIT, TUNED, new_figure
+from service.studies.plot import log_x, loss_y, save
 from service.studies.point import write_json
 from service.studies.study import StudyReport
 

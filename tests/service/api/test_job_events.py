@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from service.api import job_events
+from service.api import followed
 from service.api.errors import ApiError
 from service.api.event_streams import EventStreams
 from storage.database import Database
@@ -135,7 +135,7 @@ def test_a_client_that_goes_away_leaves_nothing_behind(server: Running, job: str
 
 
 def test_a_quiet_stream_shows_that_it_lives(server: Running, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_events, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(followed, "HEARTBEAT_SECONDS", 0.01)
     call = AsgiCall(server, f"{JOBS}/{job}/events", method="GET", query="stream=true")
     done = call.start()
     wait_until(lambda: call.received.count(b": ping") > 2)

@@ -30,7 +30,7 @@ def test_base_and_adapter_answer_side_by_side(run: Run, make_adapter: Callable[.
 def test_evaluate_measures_each_model(run: Run, make_adapter: Callable[..., Path], rows: Path, tmp_path: Path) -> None:
     run("adapters", "import", make_adapter(tmp_path / "a", seed=1), "--name", "support")
     flags = ("--data", rows, "--model", "base", "--model", "support", "--max-tokens", "4", "--max-rows", "6")
-    results = json.loads(run("evaluate", *flags, "--json").out)
+    results = json.loads(run("evaluate", *flags, "--json").out)["results"]
     assert [result["model"] for result in results] == ["tiny", "support:1"]
     assert results[0]["metrics"]["loss"] != results[1]["metrics"]["loss"]
     table = run("evaluate", *flags)
@@ -38,8 +38,8 @@ def test_evaluate_measures_each_model(run: Run, make_adapter: Callable[..., Path
     assert "rouge_l" in table.out
 
 
-def test_an_unknown_metric_is_refused_before_the_base_is_loaded(run: Run, rows: Path) -> None:
-    outcome = run("evaluate", "--data", rows, "--metrics", "loss,rouge")
+def test_an_unknown_scorer_is_refused_before_the_base_is_loaded(run: Run, rows: Path) -> None:
+    outcome = run("evaluate", "--data", rows, "--scorer", "loss", "--scorer", "rouge")
     assert outcome.code == 1
     assert "rouge_l" in outcome.err
 
@@ -55,6 +55,6 @@ def test_texts_have_a_loss_and_no_answer(run: Run, tmp_path: Path) -> None:
     file.write_text('{"text": "tickets and refunds"}\n', encoding="utf-8")
     refused = run("evaluate", "--data", file)
     assert refused.code == 1
-    assert "exact_match, rouge_l need" in refused.err
-    scored = run("evaluate", "--data", file, "--metrics", "loss,perplexity,token_accuracy", "--json")
-    assert json.loads(scored.out)[0]["metrics"]["loss"] > 0
+    assert "case 0 has no prompt to answer, which exact_match needs" in refused.err
+    scored = run("evaluate", "--data", file, "--scorer", "loss", "--scorer", "perplexity", "--json")
+    assert json.loads(scored.out)["results"][0]["metrics"]["loss"] > 0

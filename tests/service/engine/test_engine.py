@@ -112,7 +112,10 @@ def test_a_prompt_that_the_base_cannot_embed_is_refused(
     with pytest.raises(InvalidPromptError):
         engine.submit(make_request(prompt))
     with pytest.raises(InvalidPromptError):
-        engine.score([ScoreRequest(token_ids=prompt, start=1)])
+        engine.score([ScoreRequest(context_ids=prompt, continuations=((5,),))])
+    for continuations in ((), ((),), ((5,), ()), ((5,), prompt)):
+        with pytest.raises(InvalidPromptError):
+            engine.score([ScoreRequest(context_ids=(5,), continuations=continuations)])
 
 
 def test_a_prompt_and_its_answer_must_fit_the_context(engine: Engine, make_request: MakeRequest) -> None:
@@ -120,7 +123,10 @@ def test_a_prompt_and_its_answer_must_fit_the_context(engine: Engine, make_reque
         engine.submit(make_request([5] * 250, max_tokens=7))
     assert len(engine.submit(make_request([5] * 250, max_tokens=6)).answer().token_ids) == 6
     with pytest.raises(PromptTooLongError):
-        engine.score([ScoreRequest(token_ids=(5,) * 257, start=1)])
+        engine.score([ScoreRequest(context_ids=(5,), continuations=((5,) * 128, (5,) * 130))])
+    # What a continuation's last token would predict is not wanted, so it takes no place.
+    (fits,) = engine.score([ScoreRequest(context_ids=(5,), continuations=((5,) * 128, (5,) * 129))])
+    assert [len(each.logprobs) for each in fits.result(10)] == [128, 129]
 
 
 def test_the_context_is_no_longer_than_the_cache(start_engine: Start, make_request: MakeRequest) -> None:
@@ -144,14 +150,14 @@ def test_adapters_that_cannot_act_together_are_refused(
         with pytest.raises(InvalidAdaptersError, match=text):
             engine.submit(make_request([5], uses=uses))
         with pytest.raises(InvalidAdaptersError, match=text):
-            engine.score([ScoreRequest(token_ids=(5, 6), start=1, adapters=tuple(uses))])
+            engine.score([ScoreRequest(context_ids=(5,), continuations=((6,),), adapters=tuple(uses))])
     with pytest.raises(InvalidAdaptersError, match="max_loras is 0"):
         start_engine(max_loras=0).submit(make_request([5], adapters[0]))
     # What an adapter is can be seen only when it has been read, which no caller waits for.
     for uses in ([plain, dora], [AdapterUse(dora.source, 0.5)]):
         with pytest.raises(InvalidAdaptersError, match="DoRA"):
             engine.submit(make_request([5], uses=uses)).answer()
-        (scored,) = engine.score([ScoreRequest(token_ids=(5, 6), start=1, adapters=tuple(uses))])
+        (scored,) = engine.score([ScoreRequest(context_ids=(5,), continuations=((6,),), adapters=tuple(uses))])
         with pytest.raises(InvalidAdaptersError, match="DoRA"):
             scored.result(10)
     assert len(engine.submit(make_request([5], dora.source)).answer().token_ids) == 12
@@ -200,7 +206,7 @@ def test_a_full_queue_refuses_one_more(
         engine.submit(make_request([5]))
     assert caught.value.retry_after_seconds > 0
     with pytest.raises(QueueFullError):
-        engine.score([ScoreRequest(token_ids=(5, 6), start=1)])
+        engine.score([ScoreRequest(context_ids=(5,), continuations=((6,),))])
     steps.go()
     assert [stream.answer().finish_reason for stream in (first, *waiting)] == ["length"] * 3
 
@@ -215,7 +221,7 @@ def test_closing_fails_what_runs_and_what_waits(
     running = engine.submit(make_request([5], max_tokens=200))
     wait_until(lambda: steps.begun > begun)
     waiting = [engine.submit(make_request([5], model)) for model in (None, adapters[0])]
-    (scored,) = engine.score([ScoreRequest(token_ids=(5, 6), start=1)])
+    (scored,) = engine.score([ScoreRequest(context_ids=(5,), continuations=((6,),))])
     closing = threading.Thread(target=engine.close)
     closing.start()
     wait_until(lambda: not engine.alive)

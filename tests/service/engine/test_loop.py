@@ -417,12 +417,13 @@ def test_what_is_no_number_spoils_nobody_however_it_came_into_the_cache(
     with pytest.raises(EngineFailedError):
         engine.submit(make_request([5] * 30, loud, prompt_logprobs=0, max_tokens=0)).answer()
     check_spoilt_nobody(engine)
-    (scored,) = engine.score([ScoreRequest(token_ids=(5, 6, 7, 8, 9), start=2, adapters=(AdapterUse(loud),))])
+    uses = (AdapterUse(loud),)
+    (scored,) = engine.score([ScoreRequest(context_ids=(5, 6), continuations=((7, 8, 9),), adapters=uses)])
     with pytest.raises(EngineFailedError, match="not a number"):
         scored.result(10)
     check_spoilt_nobody(engine)
-    (nothing,) = engine.score([ScoreRequest(token_ids=(5, 6, 7, 8, 9), start=5, adapters=(AdapterUse(loud),))])
-    assert nothing.result(10).logprobs == ()
+    nothing = engine.submit(make_request([5], loud, prompt_logprobs=0, max_tokens=0)).answer()
+    assert nothing.prompt_logprobs == ()
     check_spoilt_nobody(engine)
     del steps.counts[:]
     steps.hold()
@@ -514,7 +515,7 @@ def test_three_failing_steps_in_a_row_end_the_engine_and_everybody_is_told(
     steps.num_faults = 100
     with engine._changed:
         streams = engine.submit_all([make_request([5], model) for model in (None, None, None, None, cold.source)])
-        (scored,) = engine.score([ScoreRequest(token_ids=(5, 6), start=1)])
+        (scored,) = engine.score([ScoreRequest(context_ids=(5,), continuations=((6,),))])
     for stream in streams:
         with pytest.raises(EngineFailedError):
             stream.answer()
@@ -621,7 +622,8 @@ def test_an_engine_that_can_plan_nothing_waits_for_news(
 def test_a_cancellation_is_news(start_engine: Start, make_request: MakeRequest, cold: "Cold") -> None:
     engine = start_engine()
     stream = engine.submit(make_request([5], cold.source, timeout_seconds=None))
-    (scored,) = engine.score([ScoreRequest(token_ids=(5, 6), start=1, adapters=(AdapterUse(cold.source),))])
+    uses = (AdapterUse(cold.source),)
+    (scored,) = engine.score([ScoreRequest(context_ids=(5,), continuations=((6,),), adapters=uses)])
     stream.cancel()
     assert stream.answer().finish_reason == "cancelled"
     assert scored.cancel()
@@ -630,7 +632,8 @@ def test_a_cancellation_is_news(start_engine: Start, make_request: MakeRequest, 
 
 def test_a_scoring_has_its_time_too(start_engine: Start, cold: "Cold") -> None:
     engine = start_engine()
-    request = ScoreRequest(token_ids=(5, 6), start=1, adapters=(AdapterUse(cold.source),), timeout_seconds=0.1)
+    uses = (AdapterUse(cold.source),)
+    request = ScoreRequest(context_ids=(5,), continuations=((6,),), adapters=uses, timeout_seconds=0.1)
     (scored,) = engine.score([request])
     with pytest.raises(DeadlineError, match=r"within 0\.1 s"):
         scored.result(20)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
+from service.engine.branches import Branches
 from service.engine.errors import DeadlineError, EngineFailedError
 from service.engine.metrics import EngineMetrics
 from service.engine.outputs import Answering, Scoring
@@ -151,18 +152,18 @@ def test_an_answer_is_cancelled_by_its_stream(setup: Callable[..., Setup]) -> No
 
 
 def test_scores_say_which_tokens_were_the_likeliest() -> None:
-    future: Future[Scores] = Future()
-    output = Scoring(future)
+    future: Future[tuple[Scores, ...]] = Future()
+    output = Scoring(future, Branches(1, ((6, 7), (8,))))
     output.admitted(0)
-    output.scored([TokenLogprob(6, -1.0, ((6, -1.0),))])
+    output.scored([TokenLogprob(6, -1.0, ((6, -1.0),)), TokenLogprob(8, -3.0, ((6, -1.0),))])
     output.scored([TokenLogprob(7, -2.0, ((9, -0.1),))])
     output.ended("length")
-    assert future.result(0) == Scores((-1.0, -2.0), (True, False))
+    assert future.result(0) == (Scores((-1.0, -2.0), (True, False)), Scores((-3.0,), (False,)))
 
 
 def test_a_failed_scoring_raises_where_it_is_awaited() -> None:
-    future: Future[Scores] = Future()
-    Scoring(future).failed(EngineFailedError("broken"))
+    future: Future[tuple[Scores, ...]] = Future()
+    Scoring(future, Branches(1, ((6,),))).failed(EngineFailedError("broken"))
     with pytest.raises(EngineFailedError, match="broken"):
         future.result(0)
 
@@ -171,8 +172,8 @@ def test_a_failed_scoring_raises_where_it_is_awaited() -> None:
     "end", [lambda output: output.ended("cancelled"), lambda output: output.failed(DeadlineError(1))]
 )
 def test_a_scoring_given_up_takes_neither_result_nor_error(end: Callable[[Scoring], None]) -> None:
-    future: Future[Scores] = Future()
-    output = Scoring(future)
+    future: Future[tuple[Scores, ...]] = Future()
+    output = Scoring(future, Branches(1, ((6,),)))
     assert not output.cancelled
     assert future.cancel()
     assert output.cancelled

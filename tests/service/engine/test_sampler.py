@@ -91,3 +91,13 @@ def test_who_stops_listening_waits_for_little(sampler: EngineSampler, prompts: P
     )
     assert submitted is not None
     assert submitted < 5000
+
+
+def test_continuations_that_do_not_fit_beside_each_other_are_scored_one_after_another(
+    sampler: EngineSampler, oracle: Any, prompts: Prompts
+) -> None:
+    tails = tuple((at, *prompts[4]) * 3 for at in range(5, 10))
+    (group,) = sampler.score([ScoreGroup(model=None, context_ids=prompts[0], continuations=tails)])
+    for tail, found in zip(tails, group.continuations, strict=True):
+        logprobs = oracle.logits(prompts[0] + tail, None).log_softmax(-1)
+        assert found.logprobs[-1] == pytest.approx(logprobs[-2, tail[-1]].item(), abs=1e-4)

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from evaluation.gate.text import parse
+from evaluation.suites.store import Suites
+from service.gate.gates import Gates
 from service.jobs import queue as queue_module
 from service.jobs.errors import StaleClaimError
 from service.jobs.job import Job, JobError
@@ -12,6 +15,7 @@ from service.jobs.jobs import Jobs
 from service.jobs.order import choose
 from service.jobs.queue import Claim, Progress, Queue
 from storage.database import Database
+from tests.service.gate.conftest import make_suite
 
 MakeJob = Callable[..., Job]
 
@@ -173,3 +177,44 @@ def test_a_job_that_is_resumed_before_it_has_paused_goes_on(jobs: Jobs, queue: Q
     jobs.resume("acme", made.id)
     queue.put_back(claim, "stopped", blameless=True)
     assert jobs.get("acme", made.id).status == "queued"
+
+
+def gate_on_prod(database: Database) -> Gates:
+    Suites(database).add("acme", make_suite("tickets"))
+    gates = Gates(database)
+    gates.set("acme", "support", parse("promote to prod on tickets if exact_match >= prod"), "ann")
+    return gates
+
+
+def test_a_job_that_succeeds_stands_before_its_gate_exactly_once(
+    queue: Queue, make_job: MakeJob, database: Database, jobs: Jobs
+) -> None:
+    gates = gate_on_prod(database)
+    job = make_job(suffix="support", gate="prod")
+    claim = claimed(queue)
+    queue.succeed(claim, "support:7", 1)
+    with pytest.raises(StaleClaimError):
+        queue.succeed(claim, "support:7", 1)
+    [check] = gates.open_checks()
+    assert (check.tenant, check.adapter, check.alias, check.candidate) == ("acme", "support", "prod", 7)
+    assert (check.status, check.job_id, check.actor) == ("waiting", job.id, f"job {job.id}")
+    told = [event for event in jobs.events_since("acme", job.id, 0) if event.data]
+    assert told[-1].data == {"gate_check": check.id}
+
+
+def test_a_job_whose_gate_is_gone_succeeds_all_the_same(
+    queue: Queue, make_job: MakeJob, database: Database, jobs: Jobs
+) -> None:
+    job = make_job(suffix="support", gate="prod")
+    queue.succeed(claimed(queue), "support:7", 1)
+    assert jobs.get("acme", job.id).status == "succeeded"
+    assert list(Gates(database).open_checks()) == []
+    warnings = [event.message for event in jobs.events_since("acme", job.id, 0) if event.level == "warn"]
+    assert warnings == ["support@prod has no gate any more; the alias stays where it is"]
+
+
+def test_a_job_that_fails_comes_before_no_gate(queue: Queue, make_job: MakeJob, database: Database) -> None:
+    gates = gate_on_prod(database)
+    make_job(suffix="support", gate="prod")
+    queue.fail(claimed(queue), JobError(code="diverged", message="no number"))
+    assert list(gates.open_checks()) == []

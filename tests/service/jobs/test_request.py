@@ -46,6 +46,8 @@ def test_lora_settings_are_those_of_the_command_line() -> None:
         ({"lora": {"seed": 8}}, (), "give seed instead"),
         ({"lora": {"epochs": 2}, "hyperparameters": {"n_epochs": 3}}, (), "either hyperparameters.n_epochs or"),
         ({"suffix": "No Spaces"}, ("suffix",), "is not valid"),
+        ({"suffix": "support", "gate": "No Spaces"}, ("gate",), "is not valid"),
+        ({"gate": "prod"}, (), "a gate is on an alias of that adapter"),
         ({"sufix": "x"}, ("sufix",), "Extra inputs"),
         ({"hyperparameters": {"n_epochs": 51}}, ("hyperparameters", "n_epochs"), ""),
         ({"method": {"type": "supervised", "dpo": {}}}, ("method",), "leave out dpo"),

@@ -25,8 +25,8 @@ def test_models_are_measured_in_their_order(shared: Running) -> None:
 
 def test_a_case_may_be_a_conversation(shared: Running) -> None:
     messages = [{"role": "user", "content": "hello"}]
-    as_messages = evaluate(shared, cases=[{"messages": messages, "completion": "hi"}], metrics=["loss"]).json()
-    as_prompt = evaluate(shared, cases=[{"prompt": "hello", "completion": "hi"}], metrics=["loss"]).json()
+    as_messages = evaluate(shared, cases=[{"messages": messages, "completion": "hi"}], scorers=["loss"]).json()
+    as_prompt = evaluate(shared, cases=[{"prompt": "hello", "completion": "hi"}], scorers=["loss"]).json()
     assert as_messages["results"] == as_prompt["results"]
 
 
@@ -34,9 +34,9 @@ def test_a_data_set_is_the_tenants_file(shared: Running) -> None:
     folder = shared.settings.datasets / "default"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tickets.jsonl").write_text("\n".join(json.dumps(case) for case in CASES))
-    inline = evaluate(shared, cases=CASES, metrics=["loss"]).json()["results"]
-    assert evaluate(shared, dataset="tickets", metrics=["loss"]).json()["results"] == inline
-    assert evaluate(shared, dataset="tickets.jsonl", metrics=["loss"]).json()["results"] == inline
+    inline = evaluate(shared, cases=CASES, scorers=["loss"]).json()["results"]
+    assert evaluate(shared, dataset="tickets", scorers=["loss"]).json()["results"] == inline
+    assert evaluate(shared, dataset="tickets.jsonl", scorers=["loss"]).json()["results"] == inline
 
 
 def test_a_broken_data_set_is_told_without_the_servers_paths(shared: Running) -> None:
@@ -54,8 +54,8 @@ def test_only_plain_names_reach_the_disk(shared: Running, name: str) -> None:
 
 
 def test_a_value_that_is_not_finite_is_null(shared: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluation.evaluate._mean", lambda _values: float("nan"))
-    answer = evaluate(shared, cases=CASES, metrics=["rouge_l"])
+    monkeypatch.setattr("evaluation.summary._metrics", lambda *_: {"rouge_l": float("nan")})
+    answer = evaluate(shared, cases=CASES, scorers=["rouge_l"])
     assert answer.status_code == 200
     assert answer.json()["results"][0]["metrics"] == {"rouge_l": None}
 
@@ -63,11 +63,15 @@ def test_a_value_that_is_not_finite_is_null(shared: Running, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        ({"cases": CASES, "metrics": ["los"]}, 400, "unknown_metric"),
+        ({"cases": CASES, "scorers": ["los"]}, 400, "invalid_evaluation"),
         ({"cases": CASES, "models": [None, "tiny"]}, 400, "invalid_evaluation"),
         ({"cases": CASES, "models": ["nobody"]}, 404, "model_not_found"),
         ({"cases": []}, 400, "invalid_value"),
-        ({"cases": [{"prompt": "x"}]}, 400, "missing_parameter"),
+        ({"cases": [{"prompt": "x"}]}, 400, "invalid_evaluation"),
+        ({"cases": CASES, "metrics": ["loss"]}, 400, "unknown_parameter"),
+        ({"file": "file-1"}, 404, "file_not_found"),
+        ({"suite": {"name": "x", "cases": []}}, 400, "invalid_suite"),
+        ({"suite": 3}, 400, "invalid_value"),
         ({"cases": [{"completion": "x"}]}, 400, "invalid_value"),
         ({"cases": CASES, "dataset": "x"}, 400, "invalid_value"),
         ({}, 400, "invalid_value"),
@@ -83,7 +87,7 @@ def test_what_cannot_be_measured_is_refused(shared: Running, body: dict[str, Any
 def test_more_evaluations_than_there_are_places_are_asked_to_wait(run_server: RunServer) -> None:
     with run_server() as server:
         server.gate.opened.clear()
-        body = json.dumps({"models": [None], "cases": CASES, "metrics": ["loss"]}).encode()
+        body = json.dumps({"models": [None], "cases": CASES, "scorers": ["loss"]}).encode()
         calls = [AsgiCall(server, "/evaluate", body) for _ in range(MAX_EVALUATIONS)]
         futures = [call.start() for call in calls]
         wait_until(lambda: server.lifecycle.in_flight.num_answers == MAX_EVALUATIONS)
@@ -97,7 +101,7 @@ def test_more_evaluations_than_there_are_places_are_asked_to_wait(run_server: Ru
 def test_a_client_that_goes_away_gives_its_place_back(run_server: RunServer) -> None:
     with run_server() as server:
         server.gate.opened.clear()
-        body = json.dumps({"models": [None], "cases": CASES * 8, "metrics": ["rouge_l"], "max_tokens": 60}).encode()
+        body = json.dumps({"models": [None], "cases": CASES * 8, "scorers": ["rouge_l"], "max_tokens": 60}).encode()
         calls = [AsgiCall(server, "/evaluate", body) for _ in range(MAX_EVALUATIONS)]
         futures = [call.start() for call in calls]
         wait_until(lambda: server.lifecycle.in_flight.num_answers == MAX_EVALUATIONS)

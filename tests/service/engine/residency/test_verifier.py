@@ -85,7 +85,7 @@ def test_an_adapter_that_misses_its_golden_logits_is_refused_and_others_go_on(
     check_greedy(streams[2].answer().token_ids, oracle.greedy(prompts[1], None, 12))
     with pytest.raises(AdapterLoadError, match="golden"):
         engine.submit(make_request(prompts[1], uses=[AdapterUse(adapters[1]), AdapterUse(copied)])).answer()
-    (scored,) = engine.score([ScoreRequest(token_ids=(5, 6), start=1, adapters=(AdapterUse(copied),))])
+    (scored,) = engine.score([ScoreRequest(context_ids=(5,), continuations=((6,),), adapters=(AdapterUse(copied),))])
     with pytest.raises(AdapterLoadError, match="golden"):
         scored.result(10)
 

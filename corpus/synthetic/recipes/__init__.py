@@ -1,0 +1,1 @@
+"""How a new row comes about; each recipe is a conversation with a model, told step by step."""

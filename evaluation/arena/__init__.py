@@ -1,0 +1,1 @@
+"""People's judgement: blind battles, votes, ratings, and what follows from them."""

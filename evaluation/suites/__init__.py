@@ -1,0 +1,1 @@
+"""Named sets of cases with their scorers and thresholds, versioned by digest."""

@@ -1,0 +1,71 @@
+"""What can be wrong with a suite before any tokenizer or model has seen it."""
+
+import math
+
+from evaluation.cases import Case
+from evaluation.errors import EvaluationError
+from evaluation.metrics import check_metrics
+from evaluation.plan import Plan
+from evaluation.suites.errors import InvalidSuiteError
+from evaluation.suites.suite import Suite, SuiteCase
+
+_TOKEN = (0,)
+"""Stands for all tokens of a text."""
+
+
+def check(suite: Suite) -> None:
+    """Look at every case as its scorers would.
+
+    Raises:
+        InvalidSuiteError: there is no such scorer, a case lacks what one of its scorers needs, or a threshold is of
+            nothing that is measured; says which case or metric.
+    """
+    cases = [_stand_in(index, case) for index, case in enumerate(suite.cases)]
+    # A suite may leave the choice of scorers to whoever runs it.
+    scored = [case for case in cases if suite.scorers or case.scorers is not None]
+    try:
+        plan = Plan(scored, suite.scorers) if scored else None
+        if suite.thresholds:
+            check_metrics(tuple(suite.thresholds))
+    except EvaluationError as error:
+        raise InvalidSuiteError(str(error)) from error
+    _check_thresholds(suite, plan)
+
+
+def _check_thresholds(suite: Suite, plan: Plan | None) -> None:
+    measured = [] if plan is None else [metric for each in plan.measured for metric in each.scorer.metrics]
+    for metric, least in suite.thresholds.items():
+        if not math.isfinite(least):
+            raise InvalidSuiteError(f"thresholds: {metric} is {least}; it must be a finite number")
+        if measured and metric not in measured:
+            raise InvalidSuiteError(
+                f"thresholds: no scorer of the suite gives {metric}; they give {', '.join(measured)}"
+            )
+
+
+def _stand_in(index: int, case: SuiteCase) -> Case:
+    asked = case.prompt is not None or bool(case.messages)
+    if case.prompt is not None and case.messages:
+        raise InvalidSuiteError(f"case {index}: give either prompt or messages")
+    if not asked and not case.completion:
+        raise InvalidSuiteError(
+            f"case {index}: prompt: give one, or messages; or a completion alone, to be scored whole"
+        )
+    if case.choices and not all(case.choices):
+        raise InvalidSuiteError(f"case {index}: choices: one is empty")
+    return Case(
+        index=index,
+        prompt_text=case.prompt or "",
+        reference=case.completion or "",
+        prompt_ids=_TOKEN if asked else (),
+        context_ids=_TOKEN,
+        continuation_ids=_TOKEN if case.completion else (),
+        choices=(_TOKEN,) * len(case.choices),
+        choice_texts=case.choices,
+        choice_context_ids=_TOKEN if asked else (),
+        gold=case.gold,
+        fields=case.fields,
+        messages=case.messages,
+        tags=case.tags,
+        scorers=case.scorers,
+    )

@@ -1,0 +1,148 @@
+"""Stored evaluations as the commands see them: in this process's home, or on a running server."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from evaluation.runs.runs import Runs
+from service.cli.client import Client
+from service.errors import SettingsError
+from service.registry import open_registry
+from service.settings import Settings
+
+Json = dict[str, Any]
+
+
+class RunBook(Protocol):
+    """What the commands need; runs and events are JSON objects as the HTTP routes give them."""
+
+    def newest(self, limit: int) -> list[Json]:
+        """Runs, newest first."""
+
+    def show(self, run_id: str) -> Json:
+        """One run."""
+
+    def events(self, run_id: str, limit: int) -> list[Json]:
+        """What it has said, newest first."""
+
+    def follow(self, run_id: str) -> Iterator[Json]:
+        """What it says, oldest first, until it has ended."""
+
+    def cancel(self, run_id: str) -> Json:
+        """Ends a run."""
+
+    def resume(self, run_id: str) -> Json:
+        """Lets a run wait for a server that goes on with it."""
+
+    def delete(self, run_id: str) -> None:
+        """Removes a run."""
+
+    def compare(self, before: str, after: str) -> list[Json]:
+        """The models of one run against those of another, or of one among themselves."""
+
+
+class LocalRuns:
+    """Of `LORAD_HOME`.
+
+    Args:
+        chosen: name the home and the tenant.
+    """
+
+    def __init__(self, chosen: Settings) -> None:
+        self._runs = Runs(open_registry(chosen).database)
+        self._tenant = chosen.tenant
+
+    def newest(self, limit: int) -> list[Json]:
+        """See `RunBook`."""
+        from service.api.schemas.evaluations import RunReply
+
+        return [RunReply.of(run).model_dump(mode="json") for run in self._runs.list(self._tenant, limit=limit)]
+
+    def show(self, run_id: str) -> Json:
+        """See `RunBook`."""
+        from service.api.schemas.evaluations import RunReply
+
+        return RunReply.of(self._runs.get(self._tenant, run_id)).model_dump(mode="json")
+
+    def events(self, run_id: str, limit: int) -> list[Json]:
+        """See `RunBook`."""
+        from service.api.schemas.evaluations import RunEventReply
+
+        found = self._runs.events(self._tenant, run_id, limit=limit)
+        return [RunEventReply.of(event).model_dump(mode="json") for event in found]
+
+    def follow(self, run_id: str) -> Iterator[Json]:
+        """See `RunBook`."""
+        raise SettingsError(
+            f"following {run_id} needs a server that goes on with it: give --server URL or set LORAD_SERVER"
+        )
+
+    def cancel(self, run_id: str) -> Json:
+        """See `RunBook`."""
+        from service.api.schemas.evaluations import RunReply
+
+        return RunReply.of(self._runs.cancel(self._tenant, run_id)).model_dump(mode="json")
+
+    def resume(self, run_id: str) -> Json:
+        """See `RunBook`."""
+        from service.api.schemas.evaluations import RunReply
+
+        return RunReply.of(self._runs.resume(self._tenant, run_id)).model_dump(mode="json")
+
+    def delete(self, run_id: str) -> None:
+        """See `RunBook`."""
+        self._runs.delete(self._tenant, run_id)
+
+    def compare(self, before: str, after: str) -> list[Json]:
+        """See `RunBook`."""
+        from service.api.schemas.evaluations import ComparisonList
+        from service.evaluation_comparison import Side, compare_runs
+
+        found = compare_runs(self._runs, self._tenant, Side(run_id=before), Side(run_id=after))
+        return [each.model_dump(mode="json") for each in ComparisonList.of(found).data]
+
+
+class RemoteRuns:
+    """Of a server.
+
+    Args:
+        client: calls it.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def newest(self, limit: int) -> list[Json]:
+        """See `RunBook`."""
+        return self._call("GET", "", params={"limit": limit})["data"]  # type: ignore[no-any-return]
+
+    def show(self, run_id: str) -> Json:
+        """See `RunBook`."""
+        return self._call("GET", f"/{run_id}")
+
+    def events(self, run_id: str, limit: int) -> list[Json]:
+        """See `RunBook`."""
+        return self._call("GET", f"/{run_id}/events", params={"limit": limit})["data"]  # type: ignore[no-any-return]
+
+    def follow(self, run_id: str) -> Iterator[Json]:
+        """See `RunBook`."""
+        return self._client.events(f"/evaluations/{run_id}/events")
+
+    def cancel(self, run_id: str) -> Json:
+        """See `RunBook`."""
+        return self._call("POST", f"/{run_id}/cancel")
+
+    def resume(self, run_id: str) -> Json:
+        """See `RunBook`."""
+        return self._call("POST", f"/{run_id}/resume")
+
+    def delete(self, run_id: str) -> None:
+        """See `RunBook`."""
+        self._call("DELETE", f"/{run_id}")
+
+    def compare(self, before: str, after: str) -> list[Json]:
+        """See `RunBook`."""
+        return self._call("GET", f"/{after}/compare", params={"with": before})["data"]  # type: ignore[no-any-return]
+
+    def _call(self, method: str, path: str, **options: Any) -> Json:
+        found: Json = self._client.call(method, f"/evaluations{path}", **options)
+        return found

@@ -1,0 +1,89 @@
+"""Two stored evaluations of the same cases, model by model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evaluation.errors import ComparisonError
+from evaluation.results import ModelResult
+from evaluation.runs.run import Run
+from evaluation.runs.runs import Runs
+from evaluation.statistics.comparison import compare_results
+from evaluation.statistics.paired import Difference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """A stored run, or one of its models."""
+
+    run_id: str
+    model: str | None = None
+    """As the run names it, or as it was asked for; None: all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One model after another."""
+
+    before: ModelResult
+    before_run: str
+    after: ModelResult
+    after_run: str
+    differences: tuple[Difference, ...]
+
+
+def compare_runs(runs: Runs, tenant: str, before: Side, after: Side) -> list[Comparison]:
+    """Hold each model of `after` against the one of `before`, or the one in its place where that has several.
+
+    Within one run the baseline is its first model, if none is named.
+
+    Raises:
+        UnknownRunError: there is no such run.
+        RunStateError: a run is not through.
+        ComparisonError: the runs had other cases, or their models do not pair.
+    """
+    old_run, new_run = runs.get(tenant, before.run_id), runs.get(tenant, after.run_id)
+    if old_run.suite.digest != new_run.suite.digest:
+        raise ComparisonError(
+            f"{old_run.id} ran {_named(old_run)} and {new_run.id} ran {_named(new_run)}: only runs of the same cases "
+            "can be compared; evaluate both models on one suite"
+        )
+    old, new = _chosen(runs, old_run, before.model), _chosen(runs, new_run, after.model)
+    if old_run.id == new_run.id:
+        old = old[:1]
+        new = [each for each in new if each.model != old[0].model]
+    pairs = _pairs(old, new)
+    if not pairs:
+        raise ComparisonError(
+            f"{len(old)} models of {old_run.id} and {len(new)} others of {new_run.id} make no pairs; name one of each"
+        )
+    return [
+        Comparison(
+            before=left,
+            before_run=old_run.id,
+            after=right,
+            after_run=new_run.id,
+            differences=compare_results(left, right),
+        )
+        for left, right in pairs
+    ]
+
+
+def _pairs(old: Sequence[ModelResult], new: Sequence[ModelResult]) -> list[tuple[ModelResult, ModelResult]]:
+    if len(old) == 1:
+        return [(old[0], each) for each in new]
+    return list(zip(old, new, strict=True)) if len(old) == len(new) else []
+
+
+def _chosen(runs: Runs, run: Run, wanted: str | None) -> Sequence[ModelResult]:
+    results = runs.results(run.tenant, run.id)
+    if wanted is None:
+        return results
+    for model, result in zip(run.models, results, strict=True):
+        if wanted in (model.model, model.asked):
+            return [result]
+    names = ", ".join(model.model for model in run.models)
+    raise ComparisonError(f"{run.id} has no model {wanted[:120]!r}; it has {names}")
+
+
+def _named(run: Run) -> str:
+    return f"{run.suite.name or 'cases without a name'} ({run.suite.digest[:19]})"

@@ -1,0 +1,59 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from evaluation.scorers.spec import ScorerSpec
+from evaluation.suites.errors import InvalidSuiteError
+from evaluation.suites.reader import read
+
+SUMS = "name: sums\nscorers: [exact_match]\ncases: [{prompt: 2 + 2, completion: '4'}]\n"
+CASE = {"prompt": "2 + 2", "completion": "4", "tags": ["sums"]}
+
+
+def written(folder: Path, text: str, cases: str | None = None) -> Path:
+    path = folder / "sums.yaml"
+    path.write_text(text, encoding="utf-8")
+    if cases is not None:
+        (folder / "cases.jsonl").write_text(cases, encoding="utf-8")
+    return path
+
+
+def test_cases_stand_in_the_file_or_beside_it(tmp_path: Path) -> None:
+    head = "name: sums\nscorers: [exact_match, {name: numeric, params: {tolerance: 0.5}}]\nthresholds: {numeric: 0.9}\n"
+    inside = read(written(tmp_path, head + "cases:\n  - {prompt: 2 + 2, completion: '4', tags: [sums]}\n"))
+    beside = read(written(tmp_path, head + "cases: cases.jsonl\n", json.dumps(CASE) + "\n\n"))
+    assert inside == beside
+    assert inside.digest == beside.digest
+    assert inside.scorers == (ScorerSpec("exact_match"), ScorerSpec("numeric", {"tolerance": 0.5}))
+    assert inside.cases[0].completion == "4"
+
+
+@pytest.mark.parametrize(
+    ("text", "cases", "told"),
+    [
+        ("name: [", None, r"sums\.yaml cannot be read as YAML: line 1"),
+        ("- a", None, r"sums\.yaml holds no suite"),
+        ("name: sums\ncases: []", None, r"sums\.yaml: there are no cases"),
+        ("name: sums", None, r"sums\.yaml: there are no cases"),
+        ("cases: [{prompt: a}]", None, r"sums\.yaml: name"),
+        ("name: sums\ncases: [{prompt: a}, {promt: b}]", None, r"sums\.yaml: case 1 promt"),
+        ("name: sums\ncases: [{prompt: a, gold: x}]", None, r"sums\.yaml: case 0 gold"),
+        ("name: sums\ncases: [{prompt: a}]\nscorer: f1", None, r"sums\.yaml: scorer"),
+        ("name: sums\ncases: cases.jsonl", None, "'cases.jsonl' beside it cannot be read"),
+        ("name: sums\ncases: cases.jsonl", '{"prompt": "a"}\n{"prompt"', r"cases\.jsonl line 2 is not JSON"),
+        ("name: sums\ncases: ../cases.jsonl", "{}", "must be the plain name of a JSONL file beside it"),
+        ("name: sums\ncases: /etc/passwd", None, "must be the plain name of a JSONL file beside it"),
+        ("name: sums\ncases: [{prompt: a}]\nscorers: [exact_match]", None, r"sums\.yaml: case 0 has no completion"),
+        (SUMS + "thresholds: {exact_mach: 1}", None, r"sums\.yaml: Unknown metric 'exact_mach'"),
+        (SUMS + "thresholds: {rouge_l: 1}", None, r"sums\.yaml: thresholds: no scorer of the suite gives rouge_l"),
+        (SUMS + "thresholds: {exact_match: .nan}", None, r"sums\.yaml: thresholds: exact_match is nan"),
+        (SUMS + "generation: {max_tokens: 0}", None, r"sums\.yaml: generation: max_tokens is 0"),
+        ("name: !!python/object/apply:os.getcwd []\ncases: [{prompt: a}]", None, "cannot be read as YAML"),
+    ],
+)
+def test_a_file_that_is_no_suite_is_refused_with_the_place(
+    tmp_path: Path, text: str, cases: str | None, told: str
+) -> None:
+    with pytest.raises(InvalidSuiteError, match=told):
+        read(written(tmp_path, text, cases))
