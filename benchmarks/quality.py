@@ -131,10 +131,9 @@ def _score(
     if adapter is not None:
         name = "trained"
         _lorad(options, home, "adapters", "import", str(adapter), "--name", name, "--base-model", str(options.base))
-    scorers = [flag for scorer in task.asked.split(",") for flag in ("--scorer", scorer)]
     said = _lorad(
         options, home, "evaluate", "--model", name, "--base-model", str(options.base), "--quantization", "none",
-        "--data", str(held_out), *scorers, "--max-tokens", str(task.max_tokens), "--json",
+        "--data", str(held_out), "--metrics", task.asked, "--max-tokens", str(task.max_tokens), "--json",
     )  # fmt: skip
     (result,) = json.loads(said)["results"]
     scored: dict[str, Any] = result

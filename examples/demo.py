@@ -181,10 +181,10 @@ def ask(client: httpx.Client, questions: list[str]) -> list[dict[str, Any]]:
 def evaluate(client: httpx.Client, rows: list[dict[str, str]]) -> list[dict[str, Any]]:
     """Both models' scores, the base first. One call a model, so that each has its own tokens per second."""
     cases = [{"prompt": row["question"], "completion": row["answer"]} for row in rows]
-    scorers = ["loss", "perplexity", "token_accuracy", "exact_match", "rouge_l"]
+    metrics = ["loss", "perplexity", "token_accuracy", "exact_match", "rouge_l"]
     found = []
     for model in (None, NAME):
-        body = {"models": [model], "cases": cases, "scorers": scorers, "max_tokens": MAX_NEW_TOKENS}
+        body = {"models": [model], "cases": cases, "metrics": metrics, "max_tokens": MAX_NEW_TOKENS}
         # However many cases there are: the demo has nothing else to do.
         body["background"] = False
         found.append(post(client, "/evaluate", body)["results"][0])

@@ -4,7 +4,6 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenize import tokenize as tokenize_ascii
 
 from evaluation.scorers.scorer import Answer, ReferenceScorer, Score
@@ -46,5 +45,8 @@ class RougeL(ReferenceScorer):
 
 def rouge_l(text: str, reference: str) -> float:
     """Return the F1 of ROUGE-L between 0 and 1, without stemming; 0 where either has no words."""
+    # Brings nltk and with it scipy: seconds that commands which score nothing need not wait.
+    from rouge_score.rouge_scorer import RougeScorer
+
     scores = RougeScorer(["rougeL"], tokenizer=WordTokenizer()).score(reference, text)
     return float(scores["rougeL"].fmeasure)

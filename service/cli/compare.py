@@ -9,7 +9,7 @@ from rich.table import Table
 from corpus.columns import ColumnMapping
 from service.cli.case_sources import CaseSource, SuiteOption, read_cases
 from service.cli.console import emit_json, out, say
-from service.cli.evaluate import DATA_MAX_TOKENS, Data, MaxRows, MaxTokens, Scorers, scorer_specs
+from service.cli.evaluate import DATA_MAX_TOKENS, Data, MaxRows, MaxTokens, Metrics, scorer_specs
 from service.cli.evaluations import open_runs
 from service.cli.generate import BASE
 from service.cli.measuring import Asked, measure
@@ -23,7 +23,7 @@ def compare(
     after: Annotated[str, typer.Argument(help="The one that may be better: another of the same kind.")],
     suite: SuiteOption = None,
     data: Data = None,
-    scorer: Scorers = None,
+    metrics: Metrics = None,
     max_tokens: MaxTokens = None,
     max_rows: MaxRows = None,
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
@@ -52,7 +52,7 @@ def compare(
         asked = Asked(
             models=tuple(None if name == BASE else name for name in (before, after)),
             cases=read_cases(source, chosen),
-            scorers=scorer_specs(scorer),
+            scorers=scorer_specs(metrics),
             max_tokens=max_tokens or (DATA_MAX_TOKENS if data else None),
             report=report,
         )

@@ -33,9 +33,11 @@ from service.cli.options import (
 DATA_MAX_TOKENS = 64
 
 Data = Annotated[Path | None, typer.Option("--data", help="Each row is a case: JSONL, JSON, CSV or Parquet.")]
-Scorers = Annotated[
+Metrics = Annotated[
     list[str] | None,
-    typer.Option("--scorer", help='NAME, or NAME={"KEY": VALUE} with parameters; repeatable. Default: the suite\'s.'),
+    typer.Option(
+        help='Scorers: names by comma, or NAME={"KEY": VALUE} with parameters; repeatable. Default: the suite\'s.'
+    ),
 ]
 MaxTokens = Annotated[int | None, typer.Option(min=1, help="New tokens of an answer; default the suite's, else 64.")]
 MaxRows = Annotated[int | None, typer.Option(min=1, help="A seeded sample of so many rows of --data.")]
@@ -45,7 +47,7 @@ def evaluate(
     data: Data = None,
     suite: SuiteOption = None,
     model: Annotated[list[str] | None, typer.Option(help="Adapter reference, or 'base'; may be repeated.")] = None,
-    scorer: Scorers = None,
+    metrics: Metrics = None,
     max_tokens: MaxTokens = None,
     max_rows: MaxRows = None,
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
@@ -68,7 +70,7 @@ def evaluate(
     Ends with status 1 where cases have no score; the evaluation can then be resumed.
     """
     chosen = settings(base_model=base_model, quantization=quantization, device=device, dtype=dtype, server=server)
-    scorers = scorer_specs(scorer)
+    scorers = scorer_specs(metrics)
     cases: str | Suite | None = None
     if resume is None:
         columns = ColumnMapping(
@@ -97,7 +99,7 @@ def scorer_specs(texts: list[str] | None) -> tuple[ScorerSpec, ...]:
         typer.BadParameter: parameters are no JSON object.
         UnknownScorerError: there is no such scorer, or not with these parameters.
     """
-    specs = tuple(_scorer(text) for text in texts or ())
+    specs = tuple(_scorer(name) for text in texts or () for name in ([text] if "=" in text else text.split(",")))
     for spec in specs:
         # Before a base is loaded for nothing.
         create(spec)
@@ -111,7 +113,7 @@ def _scorer(text: str) -> ScorerSpec:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise typer.BadParameter(f'{text!r} is not NAME or NAME={{"KEY": VALUE}}', param_hint="--scorer")
+        raise typer.BadParameter(f'{text!r} is not NAME or NAME={{"KEY": VALUE}}', param_hint="--metrics")
     return ScorerSpec(name, found)
 
 

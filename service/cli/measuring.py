@@ -122,7 +122,7 @@ class _Remote:
             "background": True,
         }
         if asked.scorers:
-            body["scorers"] = [{"name": scorer.name, "params": dict(scorer.params)} for scorer in asked.scorers]
+            body["metrics"] = [{"name": scorer.name, "params": dict(scorer.params)} for scorer in asked.scorers]
         if asked.max_tokens is not None:
             body["max_tokens"] = asked.max_tokens
         return self._client.call("POST", "/evaluate", json=body)

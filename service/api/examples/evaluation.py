@@ -89,7 +89,7 @@ _CONTENT = {
 
 EVALUATION: Examples = {
     ("post", "/evaluate"): Example(
-        request={"models": [None, "support@prod"], "cases": [_CASE], "scorers": ["loss", "exact_match"]},
+        request={"models": [None, "support@prod"], "cases": [_CASE], "metrics": ["loss", "exact_match"]},
         response={**_RUN, "results": [_RESULT]},
     ),
     ("get", "/evaluations"): Example(response={"object": "list", "data": [_RUN], "has_more": False}),

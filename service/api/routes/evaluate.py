@@ -70,7 +70,7 @@ def _asked(inference: Inference, state: ServerState, principal: Principal, body:
         models=tuple(body.models),
         suite=asked.suite,
         name=asked.name,
-        scorers=specs_of(body.scorers),
+        scorers=specs_of(body.metrics),
         max_tokens=body.max_tokens,
         temperature=body.temperature,
         seed=body.seed,

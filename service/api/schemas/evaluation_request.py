@@ -88,8 +88,8 @@ class EvaluateBody(Schema):
     """Id of a file of `/v1/files`, each of whose rows is a case."""
     dataset: Annotated[str, Field(pattern=f"^{NAME.pattern}$", max_length=64)] | None = None
     """Name of a data file that the operator has put into `datasets/<tenant>` of the server's home."""
-    scorers: Annotated[list[Scorer], Field(min_length=1, max_length=16)] | None = None
-    """Names, or names with parameters. Default: the suite's; without a suite those that need none."""
+    metrics: Annotated[list[Scorer], Field(min_length=1, max_length=16)] | None = None
+    """Names of scorers, or names with parameters. Default: the suite's; without a suite those that need none."""
     judge: ModelName | None = None
     """Reference of the model that judges, for the scorer `judge`; default the operator's."""
     max_tokens: MaxTokens | None = None

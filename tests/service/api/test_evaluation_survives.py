@@ -18,7 +18,7 @@ CASES = [{"prompt": f"What is ticket {n} about?", "completion": f"refund {n}"} f
 ASKED = {
     "models": [None, "a"],
     "cases": CASES,
-    "scorers": ["loss", "exact_match"],
+    "metrics": ["loss", "exact_match"],
     "max_tokens": 12,
     "background": True,
 }

@@ -43,7 +43,7 @@ def test_a_run_whose_judge_dies_is_partial_and_goes_on_when_it_is_back(
     judge: Any,
     start_server: StartServer,
 ) -> None:
-    body = {"models": ["a"], "cases": CASES, "scorers": ["judge", "exact_match"], "max_tokens": 8}
+    body = {"models": ["a"], "cases": CASES, "metrics": ["judge", "exact_match"], "max_tokens": 8}
     whole = server.client.post("/evaluate", json=body).json()
     assert whole["status"] == "completed", whole
     judged = whole["results"][0]["metrics"]["judge"]
@@ -78,7 +78,7 @@ def test_a_gate_whose_judge_is_down_leaves_the_alias_where_it_is(server: Running
 
 def test_without_an_operators_judge_only_a_model_can_judge(run_server: RunServer) -> None:
     with run_server() as server:
-        body = {"models": [None], "cases": CASES[:1], "scorers": ["judge"], "max_tokens": 8}
+        body = {"models": [None], "cases": CASES[:1], "metrics": ["judge"], "max_tokens": 8}
         refused = server.client.post("/evaluate", json=body)
         assert error_of(refused)["code"] == "judge_unavailable"
         assert "LORAD_JUDGE_URL" in error_of(refused)["message"]

@@ -39,7 +39,7 @@ def test_evaluate_measures_each_model(run: Run, make_adapter: Callable[..., Path
 
 
 def test_an_unknown_scorer_is_refused_before_the_base_is_loaded(run: Run, rows: Path) -> None:
-    outcome = run("evaluate", "--data", rows, "--scorer", "loss", "--scorer", "rouge")
+    outcome = run("evaluate", "--data", rows, "--metrics", "loss,rouge")
     assert outcome.code == 1
     assert "rouge_l" in outcome.err
 
@@ -56,5 +56,5 @@ def test_texts_have_a_loss_and_no_answer(run: Run, tmp_path: Path) -> None:
     refused = run("evaluate", "--data", file)
     assert refused.code == 1
     assert "case 0 has no prompt to answer, which exact_match needs" in refused.err
-    scored = run("evaluate", "--data", file, "--scorer", "loss", "--scorer", "perplexity", "--json")
+    scored = run("evaluate", "--data", file, "--metrics", "loss,perplexity", "--json")
     assert json.loads(scored.out)["results"][0]["metrics"]["loss"] > 0

@@ -90,7 +90,7 @@ def test_a_proposal_is_made_of_an_evaluation_there(server: Server, data: Run, se
         {"prompt": "Where is my card?", "completion": "card_arrival", "tags": ["card"]},
         {"prompt": "Stop my transfer.", "completion": "cancel_transfer", "tags": ["transfer"]},
     ]
-    body = {"models": [None], "cases": cases, "scorers": ["exact_match"], "max_tokens": 4, "background": False}
+    body = {"models": [None], "cases": cases, "metrics": ["exact_match"], "max_tokens": 4, "background": False}
     run_id = httpx.post(f"{server.url}/evaluate", json=body, timeout=60).json()["id"]
 
     done = data("propose", "--run", run_id, "--seeds", seeds, "--rows", "10", "--json")

@@ -101,7 +101,7 @@ def test_cases_come_from_one_place(run: Run, flags: tuple[str, ...]) -> None:
 
 
 def test_parameters_of_a_scorer_are_json(run: Run, rows: Path) -> None:
-    assert run("evaluate", "--data", rows, "--scorer", "regex=no").code == 2
-    unknown = run("evaluate", "--data", rows, "--scorer", 'regex={"patern": "a"}')
+    assert run("evaluate", "--data", rows, "--metrics", "regex=no").code == 2
+    unknown = run("evaluate", "--data", rows, "--metrics", 'regex={"patern": "a"}')
     assert unknown.code == 1
     assert "patern" in unknown.err

@@ -24,7 +24,7 @@ def client(server: Running) -> TestClient:
 
 
 def post(client: TestClient, **body: Any) -> Any:
-    asked = {"models": [None, "a:1"], "cases": CASES, "scorers": ["loss", "exact_match"], "max_tokens": 3, **body}
+    asked = {"models": [None, "a:1"], "cases": CASES, "metrics": ["loss", "exact_match"], "max_tokens": 3, **body}
     return client.post("/evaluate", json=asked)
 
 
@@ -204,7 +204,7 @@ def test_runs_are_their_tenants(run_server: RunServer) -> None:
     with run_server(api_keys="one=k1,two=k2,one:infer=k3") as server:
         client = server.client
         run = client.post(
-            "/evaluate", json={"models": [None], "cases": CASES[:1], "scorers": ["loss"]}, headers=bearer("k1")
+            "/evaluate", json={"models": [None], "cases": CASES[:1], "metrics": ["loss"]}, headers=bearer("k1")
         ).json()
         for path in ("", "/events", "/cases"):
             response = client.get(f"/evaluations/{run['id']}{path}", headers=bearer("k2"))

@@ -53,7 +53,7 @@ def test_a_gate_lets_the_better_version_through_and_not_the_worse(server: Runnin
     assert put(server, LOSS.replace("prod", "live"), "live").status_code == 200
     measured = server.client.post(
         "/evaluate",
-        json={"models": ["a:1", "a:2"], "cases": [case.to_json() for case in SUITE.cases], "scorers": ["loss"]},
+        json={"models": ["a:1", "a:2"], "cases": [case.to_json() for case in SUITE.cases], "metrics": ["loss"]},
     )
     losses = [result["metrics"]["loss"] for result in measured.json()["results"]]
     better, worse = (1, 2) if losses[0] < losses[1] else (2, 1)
