@@ -27,6 +27,8 @@ _RESULT = {
     "completion_tokens": 6,
     "labelled_tokens": 6,
     "tokens_per_second": 14.6,
+    "tags": {"returns": {"loss": 1.31, "exact_match": 0.5}},
+    "confusion": None,
 }
 _RUN: dict[str, object] = {
     "id": _RUN_ID,

@@ -35,6 +35,16 @@ class CaseReply(Reply):
         return cls.model_validate(_finite(asdict(result)))
 
 
+class ConfusionReply(Reply):
+    """How often each label was answered by each."""
+
+    labels: list[str]
+    """The right ones, a row each."""
+    predicted: list[str]
+    """What was answered, a column each; the last is for answers that are no label."""
+    counts: list[list[int]]
+
+
 class ModelReply(Reply):
     """One model on all cases."""
 
@@ -47,6 +57,10 @@ class ModelReply(Reply):
     completion_tokens: int
     labelled_tokens: int
     tokens_per_second: float | None
+    tags: dict[str, dict[str, float | None]]
+    """The metrics of the cases that have a tag, by tag."""
+    confusion: ConfusionReply | None
+    """Of classification."""
 
     @classmethod
     def of(cls, result: ModelResult) -> "ModelReply":

@@ -63,6 +63,14 @@ def test_a_value_that_is_not_finite_is_null(shared: Running, monkeypatch: pytest
     assert answer.json()["results"][0]["metrics"] == {"rouge_l": None}
 
 
+def test_metrics_come_by_tag_and_labels_as_a_matrix(shared: Running) -> None:
+    cases = [{**CASES[0], "tags": ["greeting"]}, {**CASES[1], "tags": ["ticket"]}]
+    (base,) = evaluate(shared, models=[None], cases=cases, metrics=["classification"]).json()["results"]
+    assert base["tags"] == {tag: {"accuracy": 0.0, "macro_f1": 0.0} for tag in ("greeting", "ticket")}
+    assert base["confusion"]["labels"] == ["hello there", "a refund"]
+    assert base["confusion"]["counts"] == [[0, 0, 1], [0, 0, 1]]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
