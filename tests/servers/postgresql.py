@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -129,9 +130,13 @@ def breakable_postgresql(request: pytest.FixtureRequest, postgresql: Cluster) ->
 
 
 @pytest.fixture
-def postgresql_url(postgresql: Cluster) -> str:
+def postgresql_url(postgresql: Cluster) -> Iterator[str]:
     """An empty database of this test's own."""
-    return postgresql.make_database()
+    yield postgresql.make_database()
+    with warnings.catch_warnings():
+        # As above: a process of the test that was killed, or a thread that has ended, may have left a connection.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

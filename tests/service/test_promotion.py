@@ -1,5 +1,6 @@
 """From rows to a promoted adapter and back, with the real base, worker, training, evaluation and gate."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.conftest import REPOSITORY
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("LORAD_TEST_LONG" not in os.environ, reason="trains three times: minutes; set LORAD_TEST_LONG=1")
 def test_the_better_is_promoted_the_spoiled_refused_and_a_rollback_restores_every_token(
     tmp_path: Path, smollm2: Path
 ) -> None:
