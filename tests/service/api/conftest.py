@@ -152,7 +152,8 @@ def running(settings: Settings) -> Iterator[Running]:
     gate.opened.set()
     app = create_app(settings, open_inference=gate.open_inference, lifecycle=lifecycle)
     with TestClient(app, base_url=LOCAL) as client:
-        wait_until(lambda: lifecycle.phase != "loading")
+        # The first load in a new checkout compiles, which takes most of a minute on a busy machine.
+        wait_until(lambda: lifecycle.phase != "loading", seconds=180)
         try:
             yield Running(client, lifecycle, gate, settings)
         finally:
