@@ -1,10 +1,11 @@
-"""Base and adapters on ARC-Easy: one `lorad benchmark` beside one run of the harness's `hf` backend for each model.
+"""Base and adapters on a benchmark: one `lorad benchmark` beside one run of the harness's `hf` backend for each model.
 
-`python benchmarks/evaluation.py --base BASE --adapters DIR --data DATA [--limit N] [--rounds N]`
+`python benchmarks/evaluation.py --base BASE --adapters DIR --data DATA [--task NAME] [--limit N] [--rounds N]`
 
-DIR holds PEFT folders, DATA a folder `arc_easy` with test.jsonl. Both sides ask the same rows in float32 on all cores;
-they take turns, and the ratio is taken within a round. Loading the models is left out on both sides (nine times on the
-harness's). Answers must agree: every choice's log-likelihood is compared. Progress goes to stderr, Markdown to stdout.
+DIR holds PEFT folders, DATA a folder of JSONL files for the benchmark. Both sides ask the same rows in float32 on all
+cores; they take turns, and the ratio is taken within a round. Loading the models is left out on both sides (nine times
+on the harness's). Answers must agree: every metric, every choice's log-likelihood and every text is compared. Progress
+goes to stderr, Markdown to stdout.
 """
 
 import argparse
@@ -22,12 +23,13 @@ from typing import Any
 
 _HERE = Path(__file__).resolve().parent
 _LORAD = Path(sys.executable).with_name("lorad")
-TASK = "arc_easy"
 TOLERANCE_NATS = 5e-3
 """Between two ways to sum float32 numbers, over the tokens of a choice."""
+TOLERANCE_METRIC = 1e-4
+"""mc2 is a mean of probabilities; all others are counts, which must be equal."""
 
-Responses = list[list[list[Any]]]
-"""Question by question and choice by choice: log-likelihood, and whether it is greedy."""
+Responses = dict[str, list[Any]]
+"""By subtask, question and filter: of each choice the log-likelihood and whether it is greedy, or the answer's text."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Side:
     """What one side found in one round."""
 
     seconds: float
-    accuracies: Mapping[str, float]
+    metrics: Mapping[str, Mapping[str, float]]
+    """By model; the whole task's."""
     responses: Mapping[str, Responses]
 
 
@@ -62,27 +65,35 @@ def main() -> None:
 def measure_lorad(options: argparse.Namespace, home: Path, adapters: Sequence[Path]) -> Side:
     """One command for all models."""
     models = [flag for name in ("base", *(path.name for path in adapters)) for flag in ("--model", name)]
-    command = [_LORAD, "benchmark", TASK, *models, "--data", options.data, "--limit", options.limit]
+    command = [_LORAD, "benchmark", options.task, *models, "--data", options.data, "--limit", options.limit]
     flags = ["--dtype", "float32", "--write-tasks", home / "tasks", "--questions", "--json"]
     results = json.loads(_run([*command, *flags], _environment(options, home)))
     names = ["base", *(path.name for path in adapters)]
-    tasks = {name: result["tasks"][0] for name, result in zip(names, results, strict=True)}
+    tasks = {name: result["tasks"] for name, result in zip(names, results, strict=True)}
     return Side(
         seconds=results[0]["seconds"],
-        accuracies={name: task["metrics"]["acc"] for name, task in tasks.items()},
-        responses={name: [question["responses"] for question in task["questions"]] for name, task in tasks.items()},
+        metrics={name: found[0]["metrics"] for name, found in tasks.items()},
+        responses={name: _responses(found) for name, found in tasks.items()},
     )
+
+
+def _responses(tasks: Sequence[Mapping[str, Any]]) -> Responses:
+    return {
+        f"{task['task']}/{question['index']}/{question['filter']}": question["responses"]
+        for task in tasks
+        for question in task["questions"]
+    }
 
 
 def measure_harness(options: argparse.Namespace, home: Path, adapters: Sequence[Path]) -> Side:
     """One model after another, in one process."""
-    arguments = [options.base, home / "tasks", TASK, options.limit, options.batch_size, "-", *adapters]
+    arguments = [options.base, home / "tasks", options.task, options.limit, options.batch_size, "-", *adapters]
     environment = {**_environment(options, home), "PYTHONPATH": str(_HERE)}
     text = _run([sys.executable, "-m", "peers.harness_worker", *arguments], environment)
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     return Side(
         seconds=sum(line["seconds"] for line in lines),
-        accuracies={line["model"]: line["accuracy"] for line in lines},
+        metrics={line["model"]: line["metrics"] for line in lines},
         responses={line["model"]: line["responses"] for line in lines},
     )
 
@@ -91,32 +102,46 @@ def _markdown(options: argparse.Namespace, rounds: Sequence[tuple[Side, Side]]) 
     ratios = [theirs.seconds / ours.seconds for ours, theirs in rounds]
     ours, theirs = rounds[0]
     lines = [
-        f"{options.limit} questions, {len(ours.accuracies)} models, {os.cpu_count()} cores, "
+        f"{options.task}, {len(ours.responses['base'])} questions, {len(ours.metrics)} models, {os.cpu_count()} cores, "
         f"{datetime.now(UTC).date()}, hf batches of {options.batch_size}",
         "",
         "| side | seconds |",
         "| --- | ---: |",
         f"| lorad, one run | {_spread([side.seconds for side, _ in rounds])} |",
-        f"| harness, {len(theirs.accuracies)} runs | {_spread([side.seconds for _, side in rounds])} |",
+        f"| harness, {len(theirs.metrics)} runs | {_spread([side.seconds for _, side in rounds])} |",
         f"| ratio | {_spread(ratios, 2)} |",
         "",
-        "| model | accuracy, lorad | accuracy, harness | largest difference of a choice (nats) |",
-        "| --- | ---: | ---: | ---: |",
+        "| model | lorad | harness | largest difference of a choice (nats) |",
+        "| --- | --- | --- | ---: |",
     ]
-    for name, accuracy in ours.accuracies.items():
+    for name, metrics in ours.metrics.items():
         largest = _largest_difference(ours.responses[name], theirs.responses[name])
-        lines.append(f"| {name} | {accuracy:.4f} | {theirs.accuracies[name]:.4f} | {largest:.1e} |")
-        if largest > TOLERANCE_NATS or accuracy != theirs.accuracies[name]:
+        lines.append(f"| {name} | {_shown(metrics)} | {_shown(theirs.metrics[name])} | {largest:.1e} |")
+        if largest > TOLERANCE_NATS or not _alike(metrics, theirs.metrics[name]):
             raise SystemExit(f"{name}: the sides do not agree\n" + "\n".join(lines))
     return "\n".join(lines)
 
 
-def _largest_difference(ours: Responses, theirs: Responses) -> float:
-    return max(
-        abs(one[0] - other[0])
-        for mine, yours in zip(ours, theirs, strict=True)
-        for one, other in zip(mine, yours, strict=True)
+def _shown(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+def _alike(ours: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
+    return ours.keys() == theirs.keys() and all(
+        abs(value - theirs[name]) <= TOLERANCE_METRIC for name, value in ours.items()
     )
+
+
+def _largest_difference(ours: Responses, theirs: Responses) -> float:
+    """Infinite where a text or a greedy flag differs."""
+    assert ours.keys() == theirs.keys(), "the sides were asked other questions"
+    return max(_difference(one, other) for key in ours for one, other in zip(ours[key], theirs[key], strict=True))
+
+
+def _difference(ours: Any, theirs: Any) -> float:
+    if isinstance(ours, str):
+        return 0.0 if ours == theirs else float("inf")
+    return abs(float(ours[0]) - float(theirs[0])) if bool(ours[1]) == bool(theirs[1]) else float("inf")
 
 
 def _spread(values: Sequence[float], digits: int = 1) -> str:
@@ -149,7 +174,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--home", type=Path, help="LORAD_HOME that is kept; one that is there has the adapters already")
     parser.add_argument("--num-adapters", type=int, default=8)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--limit", type=int, default=500, help="questions, from the first on")
+    parser.add_argument("--task", default="arc_easy", help="as `lorad benchmark` names it")
+    parser.add_argument("--limit", type=int, default=500, help="questions of each subtask, from the first on")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=8, help="of the hf backend")
     return parser

@@ -7,12 +7,16 @@ a line of JSON for each model. Loading a model is timed apart from asking it.
 import json
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+
+_FEWSHOT_SEED = 1234
+"""The harness's own command's."""
 
 
 def main() -> None:
@@ -27,19 +31,33 @@ def main() -> None:
         model = HFLM(batch_size=int(batch_size), **settings)
         loaded = time.perf_counter()
         tasks = manager.load([task])
-        tasks["tasks"][task].set_config(key="num_fewshot", value=0)
+        for each in tasks["tasks"].values():
+            if each.get_config("num_fewshot") is None:
+                each.set_config(key="num_fewshot", value=0)
+            each.set_fewshot_seed(seed=_FEWSHOT_SEED)
         found = evaluate(model, tasks, limit=int(limit), bootstrap_iters=1)
         ended = time.perf_counter()
         assert found is not None
-        samples = found["samples"][task]
         line = {
             "model": "base" if adapter == "-" else Path(adapter).name,
             "load_seconds": loaded - started,
             "seconds": ended - loaded,
-            "accuracy": found["results"][task]["acc,none"],
-            "responses": [[list(each[0]) for each in sample["resps"]] for sample in samples],
+            "metrics": dict(_metrics(found["results"][task])),
+            "responses": {
+                f"{name}/{sample['doc_id']}/{sample['filter']}": [each for given in sample["resps"] for each in given]
+                for name, samples in found["samples"].items()
+                for sample in samples
+            },
         }
         print(json.dumps(line), flush=True)
+
+
+def _metrics(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Without standard errors, under the names that `lorad benchmark` gives them."""
+    for key, value in values.items():
+        name, _, kind = key.partition(",")
+        if kind and isinstance(value, int | float) and not name.endswith("_stderr"):
+            yield (name if kind == "none" else key), float(value)
 
 
 if __name__ == "__main__":
