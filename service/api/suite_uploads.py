@@ -61,8 +61,7 @@ async def read_suite(request: Request, _rights: Publisher) -> Suite:
 async def _written(request: Request, folder: Path) -> AsyncIterator[Path]:
     path = folder / "suite.yaml"
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        # JSON is YAML.
-        path.write_bytes(await request.body())
+        await run_in_threadpool(path.write_bytes, await request.body())
         yield path
         return
     async with request.form(max_files=2, max_fields=0) as form:
