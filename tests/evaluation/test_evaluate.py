@@ -231,6 +231,21 @@ def test_missing_scores_are_the_samplers_fault() -> None:
         evaluate(Faulty({None: BASE}), [None], CASES, specs("loss"))
 
 
+@pytest.mark.parametrize("scorer", ["loss", "multiple_choice"])
+def test_a_log_probability_that_is_no_number_is_the_samplers_fault(scorer: str) -> None:
+    class Faulty(BigramSampler):
+        def score(self, groups: Sequence[ScoreGroup]) -> list[ScoredGroup]:
+            *others, last = super().score(groups)
+            spoilt = replace(last.continuations[-1], logprobs=(math.nan,) * len(last.continuations[-1].logprobs))
+            return [*others, replace(last, continuations=(*last.continuations[:-1], spoilt))]
+
+    choosing = replace(
+        CASES[0], choices=((2,), (3,)), choice_texts=("green", "blue"), choice_context_ids=(1,), gold=1
+    )
+    with pytest.raises(SamplerError, match="a log probability is NaN"):
+        evaluate(Faulty({None: BASE}), [None], [choosing], specs(scorer))
+
+
 def test_choices_and_expected_tokens_are_scored_in_one_call(sampler: BigramSampler) -> None:
     choosing = replace(
         CASES[0],
