@@ -25,6 +25,8 @@ def check(suite: Suite) -> None:
     scored = [case for case in cases if suite.scorers or case.scorers is not None]
     try:
         plan = Plan(scored, suite.scorers) if scored else None
+        if plan is not None:
+            plan.check()
         if suite.thresholds:
             check_metrics(tuple(suite.thresholds))
     except EvaluationError as error:

@@ -16,6 +16,8 @@ from evaluation.scorers.spec import ScorerSpec
 from evaluation.settings import GREEDY, GenerationSettings
 from evaluation.suites.errors import InvalidSuiteError
 
+GIVEN = "cases"
+"""Name of a suite that is made of rows or of a request's cases: the digest must not depend on where they came from."""
 _STRICT = ConfigDict(extra="forbid")
 
 

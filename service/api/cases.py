@@ -8,14 +8,12 @@ from corpus.dataset import load
 from corpus.errors import CorpusError
 from corpus.readers import SUFFIXES
 from evaluation.scorers.spec import ScorerSpec
-from evaluation.suites.suite import Suite, SuiteCase
+from evaluation.suites.suite import GIVEN, Suite, SuiteCase
 from service.api.errors import ApiError, Problem
 from service.api.keys import Principal
 from service.api.schemas.evaluation_request import CaseBody, EvaluateBody, ScorerBody
 from service.api.state import ServerState
 from service.files.errors import UnknownFileError
-
-_GIVEN = "cases"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +42,7 @@ def suite_of(state: ServerState, principal: Principal, body: EvaluateBody) -> As
         return AskedSuite(name=None, suite=_filed(state, principal, body.file))
     if body.dataset is not None:
         return AskedSuite(name=None, suite=_placed(state, principal, body.dataset))
-    return AskedSuite(name=None, suite=Suite(name=_GIVEN, cases=tuple(map(_case, body.cases or ()))))
+    return AskedSuite(name=None, suite=Suite(name=GIVEN, cases=tuple(map(_case, body.cases or ()))))
 
 
 def specs_of(scorers: Sequence[str | ScorerBody] | None) -> tuple[ScorerSpec, ...]:
@@ -95,7 +93,7 @@ def _placed(state: ServerState, principal: Principal, name: str) -> Suite:
 def _read(path: Path, name: str, param: str) -> Suite:
     try:
         # Not by its name: the same rows are the same cases, wherever they came from.
-        return Suite.of_records(_GIVEN, load(path).records)
+        return Suite.of_records(GIVEN, load(path).records)
     except CorpusError as error:
         # Where the server keeps its files is none of the client's business.
         message = str(error).replace(str(path), name)
