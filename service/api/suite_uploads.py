@@ -13,6 +13,7 @@ from starlette.datastructures import UploadFile
 
 from evaluation.suites.reader import read
 from evaluation.suites.suite import Suite
+from service.api.cases import check_size
 from service.api.errors import invalid
 from service.api.principal import Publisher
 
@@ -48,13 +49,15 @@ async def read_suite(request: Request, _rights: Publisher) -> Suite:
     """The suite that a request holds.
 
     Raises:
-        ApiError: 400, the form is not as it should be.
+        ApiError: 400, the form is not as it should be, or there are too many cases.
         SuiteError: what is wrong, with the case's number and the field.
     """
     with tempfile.TemporaryDirectory(prefix="lorad-suite-") as made:
         folder = Path(made)
         async with _written(request, folder) as path:
-            return await run_in_threadpool(read, path)
+            suite = await run_in_threadpool(read, path)
+    check_size(suite)
+    return suite
 
 
 @asynccontextmanager

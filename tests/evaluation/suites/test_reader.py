@@ -55,6 +55,11 @@ def test_cases_stand_in_the_file_or_beside_it(tmp_path: Path) -> None:
         ('{"name": "sums", "cases": [{"prompt": "\\ud83d"}]}', None, "cannot be read as JSON: text with a lone surrog"),
         ("{name: sums}", None, "begins with { and cannot be read as JSON: invalid JSON: .*line 1, column 2"),
         ("name: sums\ncases: cases.jsonl", '{"prompt": "a", "fields": {"x": NaN}}', "line 1 cannot be .* NaN or inf"),
+        ("name: my suite\ncases: [{prompt: a}]", None, "name: 'my suite' is none; write 1 to 64 of the letters"),
+        ("name: sums\ncases: [{messages: [{role: robot, content: 5}]}]", None, "case 0: messages: .*role 'robot'"),
+        ("name: sums\ncases: [{messages: [{role: user, content: 5}]}]", None, "case 0: messages: message 1: content"),
+        ("name: sums\ncases: [{prompt: a}, {prompt: a, fields: {x: .nan}}]", None, "case 1 holds a number that is NaN"),
+        ('name: sums\ndescription: "\\ud83d"\ncases: [{prompt: a}]', None, "the suite holds text with a lone surrogate"),
         ("name: !!python/object/apply:os.getcwd []\ncases: [{prompt: a}]", None, "cannot be read as YAML"),
     ],
 )
