@@ -34,6 +34,11 @@ class RunClaim:
     run: Run
     token: int
 
+    @property
+    def id(self) -> str:
+        """The run's."""
+        return self.run.id
+
 
 @dataclass(frozen=True, kw_only=True)
 class NewCase:
@@ -185,7 +190,7 @@ class RunClaims:
             row = session.get_one(RunRow, claim.run.id, with_for_update=True)
             if row.token == claim.token and row.status == "running":
                 row.attempts = max(0, row.attempts - 1)
-                event = NewRunEvent(message="The evaluation waits: its server shuts down")
+                event = NewRunEvent(message="The evaluation waits: its server shuts down, or is full")
                 set_status(session, row, "queued", event, now_of(session))
 
     def _take(self, session: Session, row: RunRow, now: datetime, event: NewRunEvent) -> RunClaim:

@@ -7,8 +7,9 @@ from types import FrameType
 
 import uvicorn
 
-from service.api.app import OpenInference, create_app, open_inference
+from service.api.app import create_app, open_inference
 from service.api.lifecycle import Lifecycle
+from service.api.lifespan import OpenInference
 from service.api.logs import configure_logs
 from service.api.principal import is_loopback
 from service.api.protocol import HeaderTimeoutProtocol

@@ -7,16 +7,17 @@ from fastapi import Depends, Request
 
 from adapters.registry import Registry
 from evaluation.arena.arena import Arena
-from service.api.evaluation_runner import EvaluationRunner
+from service.api.background.claimed_work import ClaimedWork
+from service.api.background.evaluation_runner import EvaluationRunner
+from service.api.background.gate_keeper import GateKeeper
+from service.api.background.long_work import LongWork
 from service.api.event_streams import EventStreams
-from service.api.gate_keeper import GateKeeper
-from service.api.generation_runner import GenerationRunner
 from service.api.keys import Keys
 from service.api.lifecycle import Lifecycle
-from service.api.long_work import LongWork
 from service.evaluation_run import Desk
 from service.files.files import Files
 from service.gate.gates import Gates
+from service.generation.claims import GenerationClaim
 from service.generation.desk import GenerationDesk
 from service.inference import Inference
 from service.jobs.jobs import Jobs
@@ -39,7 +40,7 @@ class ServerState:
     jobs: Jobs
     arena: Arena
     generations: GenerationDesk
-    generation_runner: GenerationRunner
+    generation_runner: ClaimedWork[GenerationClaim]
     gates: Gates
     gate_keeper: GateKeeper
     event_streams: EventStreams

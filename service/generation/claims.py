@@ -26,6 +26,11 @@ class GenerationClaim:
     generation: Generation
     token: int
 
+    @property
+    def id(self) -> str:
+        """The generation's."""
+        return self.generation.id
+
 
 class GenerationClaims:
     """Hands generations out and takes down what becomes of them; safe for threads and processes, on any machine."""
@@ -87,6 +92,14 @@ class GenerationClaims:
             row.file_id = file_id or row.file_id
             row.error = error
             row.finished_at = now_of(session)
+
+    def fail(self, claim: GenerationClaim, message: str) -> None:
+        """Nothing will come of it as it is; the rows that it has stay.
+
+        Raises:
+            StaleGenerationError: the claim is over.
+        """
+        self.end(claim, "failed", error=message)
 
     def release(self, claim: GenerationClaim) -> None:
         """Lets the generation wait for another server, or for this one after its restart."""

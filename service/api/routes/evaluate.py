@@ -8,13 +8,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from evaluation.runs.run import NewRun, Run
+from service.api.background.long_work import Stop
 from service.api.cases import specs_of, suite_of
 from service.api.disconnect import until_disconnect
 from service.api.error_mapping import problem_of
 from service.api.errors import invalid
 from service.api.generation import resolve
 from service.api.keys import Principal
-from service.api.long_work import Stop
 from service.api.principal import Reader, Ready
 from service.api.request_id import access_record
 from service.api.schemas.evaluation_request import EvaluateBody

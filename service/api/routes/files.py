@@ -10,10 +10,10 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
+from service.api.background.long_work import Stop
 from service.api.disconnect import until_disconnect
 from service.api.errors import invalid
 from service.api.forms import FileForm, read_form
-from service.api.long_work import Stop
 from service.api.preflights import Looked, preflight_of
 from service.api.principal import Publisher
 from service.api.schemas.files import FileDeleted, FileList, FileReply, FileReport

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from service.api.background.long_work import Stop
 from service.api.disconnect import until_disconnect
 from service.api.followed import stream_of, wants_stream
 from service.api.job_creation import create_job, metadata_filter
 from service.api.job_estimate import estimate_of
 from service.api.job_events import JOB_EVENT_IDS, followed_job
-from service.api.long_work import Stop
 from service.api.principal import Publisher
 from service.api.schemas.estimate import EstimateReply
 from service.api.schemas.fine_tuning import CheckpointList, EventList, JobList, JobReply

@@ -1,0 +1,1 @@
+"""What the server does that no event loop waits for: work of minutes, taken up from requests or from the database."""
