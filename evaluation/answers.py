@@ -1,5 +1,6 @@
 """Asking the sampler: every model and case in one call, and a check that all answers came back."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -69,6 +70,8 @@ def _check(asked: ScoreGroup, found: ScoredGroup, case: Case) -> None:
     got = [len(each.logprobs) for each in found.continuations]
     if got != expected or any(len(each.is_greedy) != len(each.logprobs) for each in found.continuations):
         raise SamplerError(f"case {case.index}: continuations of {expected} tokens were scored, {got} came back.")
+    if any(math.isnan(logprob) for each in found.continuations for logprob in each.logprobs):
+        raise SamplerError(f"case {case.index}: a log probability is NaN.")
 
 
 def generate(

@@ -12,6 +12,8 @@ EvaluationError
 ├── SamplerError          a sampler that breaks its contract
 ├── ComparisonError       results that cannot be held against each other
 ├── JudgeUnavailableError  a judge that cannot be asked
+│   ├── JudgeRefusedError     it refuses this conversation; it may answer others
+│   └── JudgeRestingError     it is left in peace for a while, and was not asked
 ├── ReportError           a report that cannot be written where it should
 └── GateError             a policy of a gate that is not well formed
 """
@@ -67,6 +69,14 @@ class JudgeUnavailableError(EvaluationError):
     def __init__(self, name: str, reason: str) -> None:
         self.reason = reason
         super().__init__(f"the judge {name!r} cannot be asked: {reason}.")
+
+
+class JudgeRefusedError(JudgeUnavailableError):
+    """A judge refuses one conversation, such as one that is too long for it; it may answer others."""
+
+
+class JudgeRestingError(JudgeUnavailableError):
+    """A judge that failed is left in peace for a while: it was not asked, and the reason is that of the failure."""
 
 
 class ReportError(EvaluationError):

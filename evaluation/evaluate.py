@@ -40,7 +40,7 @@ def evaluate(
     Args:
         sampler: Runs the models.
         models: Adapter references; None is the base.
-        cases: At least one.
+        cases: At least one; such as `Plan.check` finds nothing wrong with.
         scorers: Of every case that has none of its own.
         settings: How to generate.
         on_progress: Told how far it is.

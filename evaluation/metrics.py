@@ -1,6 +1,7 @@
 """The names of what can be measured. Scorers give them; some scorers give several."""
 
 import difflib
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -30,3 +31,11 @@ def check_metrics(metrics: Sequence[str]) -> None:
             nearest = difflib.get_close_matches(metric, METRICS, n=1, cutoff=0.4)
             hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
             raise UnknownMetricError(f"Unknown metric {metric!r}.{hint} Known metrics: {', '.join(METRICS)}.")
+
+
+def perplexity_of(loss: float) -> float:
+    """exp(loss), the loss in nats; infinite where that is too large for a float."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

@@ -32,7 +32,7 @@ class Plan:
         NothingToDoError: there are no cases, or a case has no scorer.
         UnknownScorerError: a specification cannot be met.
         RepeatedMetricError: two scorers of one case give the same metric.
-        CaseError: a case lacks what one of its scorers needs.
+        CaseError: a case that is to be answered has no prompt.
     """
 
     def __init__(self, cases: Sequence[Case], scorers: Sequence[ScorerSpec], judge: Judge | None = None) -> None:
@@ -41,6 +41,7 @@ class Plan:
         made: dict[str, Scorer] = {}
         first: dict[str, Scorer] = {}
         places: dict[str, list[int]] = {}
+        self._cases = cases
         self._of_case: list[tuple[Scorer, ...]] = []
         for place, case in enumerate(cases):
             specs = scorers if case.scorers is None else case.scorers
@@ -56,6 +57,16 @@ class Plan:
             _check(case, self._of_case[-1])
         self.measured = tuple(Measured(scorer, tuple(places[name])) for name, scorer in first.items())
         """In the order in which they are named first."""
+
+    def check(self) -> None:
+        """Looks at every case as its scorers do; once for a run, because some of them have a worker run something.
+
+        Raises:
+            CaseError: a case lacks what one of its scorers needs.
+        """
+        for case, scorers in zip(self._cases, self._of_case, strict=True):
+            for scorer in scorers:
+                scorer.check(case)
 
     def scorers(self, place: int) -> tuple[Scorer, ...]:
         """Of one case."""
@@ -74,7 +85,6 @@ def _check(case: Case, scorers: Sequence[Scorer]) -> None:
     for scorer in scorers:
         if scorer.needs == "text" and not case.prompt_ids:
             raise CaseError(f"case {case.index} has no prompt to answer, which {scorer.metrics[0]} needs.")
-        scorer.check(case)
 
 
 def _key(spec: ScorerSpec) -> str:

@@ -63,6 +63,7 @@ def new_run(settings: Settings, inference: Inference, tenant: str, wanted: Wante
     with judge_of(asked, wanted.suite, scorers) as judge:
         cases = cases_of(inference, targets[0], wanted.suite, range(len(wanted.suite.cases)))
         plan = Plan(cases, scorers, judge)
+        plan.check()
     asked_of = [cases[place] for place in plan.places("text")]
     most = min(_default_max_tokens(settings, wanted), settings.max_new_tokens)
     generation = _generation(wanted, asked_of, most, inference.engine.context_tokens)

@@ -28,7 +28,7 @@ class Reply:
 
     text: str
     finish_reason: str
-    """`stop`, `length`, or `prompt_too_long` where nothing could be asked."""
+    """`stop`, `length`, or `prompt_too_long` where the model does not take what it is asked."""
 
 
 class Writer(Protocol):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from corpus.messages import Message
-from evaluation.errors import JudgeUnavailableError
+from evaluation.errors import JudgeRefusedError, JudgeUnavailableError
 from evaluation.sampler import GenerateRequest, Sampler
 from evaluation.settings import GenerationSettings
 
@@ -20,7 +20,8 @@ class Chat(Protocol):
         """The assistant's next turn.
 
         Raises:
-            JudgeUnavailableError: there is no answer to be had, whatever was asked before or is tried again.
+            JudgeRefusedError: there is none to this conversation, however often it is asked; there may be to others.
+            JudgeUnavailableError: there is no answer to be had.
         """
 
 
@@ -55,9 +56,8 @@ class SamplerChat:
         prompt_ids = tuple(self._render(messages))
         room = self._context_tokens - len(prompt_ids)
         if room < 1:
-            # This conversation's fault and not the model's; but the next one may fit.
             reason = f"what it is asked has {len(prompt_ids)} tokens, and its context {self._context_tokens}"
-            raise JudgeUnavailableError(self.name, reason)
+            raise JudgeRefusedError(self.name, reason)
         request = GenerateRequest(
             model=self._model,
             prompt_ids=prompt_ids,

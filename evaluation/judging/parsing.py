@@ -19,7 +19,8 @@ _NUMBER = r"(\d+(?:\.\d+)?)"
 _OF = rf"(?:\s*(?:/|out of)\s*{HIGHEST})?"
 _NUMBERED_MARK = re.compile(rf"\[\[\s*(\d+)\s*[:=]\s*{_NUMBER}{_OF}\s*\]\]")
 _PLAIN_MARK = re.compile(rf"\[\[\s*{_NUMBER}{_OF}\s*\]\]")
-_NUMBERED_LINE = re.compile(rf"^\W*(\d+)\s*[:.=)]\W*{_NUMBER}{_OF}\W*$", re.MULTILINE)
+# A point before a digit parts no number from its mark: `1.5` is a mark.
+_NUMBERED_LINE = re.compile(rf"^\W*(\d+)\s*(?:[:=)]|\.(?!\d))\W*{_NUMBER}{_OF}\W*$", re.MULTILINE)
 _STATED_MARK = re.compile(
     rf"^\W*(?:final |overall )?(?:score|mark|grade|rating)\s*(?:is\b|[:=])\W*{_NUMBER}{_OF}\W*$",
     re.IGNORECASE | re.MULTILINE,
@@ -60,16 +61,21 @@ def read_marks(reply: str, count: int) -> tuple[float, ...] | None:
 
 def _readings(reply: str, count: int) -> Iterator[list[float]]:
     wanted = range(1, count + 1)
+    if count == 1:
+        yield _last(_PLAIN_MARK, reply)
     for pattern in (_NUMBERED_MARK, _NUMBERED_LINE):
         numbered = {int(number): float(mark) for number, mark in pattern.findall(reply)}
         yield [numbered[number] for number in wanted if number in numbered]
     for value in _objects(reply):
         yield _listed(value, count)
     if count == 1:
-        for pattern in (_PLAIN_MARK, _STATED_MARK):
-            yield [float(mark) for mark in pattern.findall(reply)[-1:]]
+        yield _last(_STATED_MARK, reply)
         match = re.fullmatch(rf"\W*{_NUMBER}{_OF}\W*", reply.strip().split("\n")[-1])
         yield [] if match is None else [float(match[1])]
+
+
+def _last(pattern: re.Pattern[str], reply: str) -> list[float]:
+    return [float(mark) for mark in pattern.findall(reply)[-1:]]
 
 
 def _listed(value: dict[str, Any], count: int) -> list[float]:

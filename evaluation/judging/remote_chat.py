@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from corpus.messages import Message
-from evaluation.errors import JudgeUnavailableError
+from evaluation.errors import JudgeRefusedError, JudgeRestingError, JudgeUnavailableError
 from evaluation.settings import GenerationSettings
 
 _log = logging.getLogger(__name__)
@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 _MAX_REPLY_BYTES = 1 << 20
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed."""
+_REFUSING = frozenset({400, 413, 422})
+"""Statuses of one conversation, too long or not to its filter's liking, which say nothing of others."""
 _MAX_RETRY_AFTER_SECONDS = 30.0
 
 
@@ -58,6 +60,8 @@ class RemoteChat:
         """The assistant's next turn.
 
         Raises:
+            JudgeRefusedError: it refuses this conversation.
+            JudgeRestingError: it failed a moment ago, and is not asked.
             JudgeUnavailableError: every attempt failed, or a further one cannot help.
         """
         self._refuse_while_resting()
@@ -68,6 +72,8 @@ class RemoteChat:
             if isinstance(found, str):
                 return found
             reason = found.reason
+            if found.refused:
+                raise JudgeRefusedError(self.name, reason)
             if not found.passing or delay is None:
                 break
             time.sleep(delay if found.retry_after_seconds is None else found.retry_after_seconds)
@@ -110,7 +116,7 @@ class RemoteChat:
         with self._lock:
             resting = self._resting
         if resting is not None and time.monotonic() < resting[0]:
-            raise JudgeUnavailableError(self.name, resting[1])
+            raise JudgeRestingError(self.name, resting[1])
 
     def _give_up(self, reason: str) -> str:
         with self._lock:
@@ -123,6 +129,7 @@ class RemoteChat:
 class _Failure:
     reason: str
     passing: bool = False
+    refused: bool = False
     retry_after_seconds: float | None = None
 
 
@@ -131,7 +138,8 @@ def _refusal(response: httpx.Response) -> _Failure:
     seconds = min(float(after), _MAX_RETRY_AFTER_SECONDS) if after.isdecimal() else None
     hint = ": the API key is not the right one" if response.status_code in (401, 403) else ""
     reason = f"it answered with status {response.status_code}{hint}"
-    return _Failure(reason, passing=response.status_code in _PASSING, retry_after_seconds=seconds)
+    passing, refused = response.status_code in _PASSING, response.status_code in _REFUSING
+    return _Failure(reason, passing=passing, refused=refused, retry_after_seconds=seconds)
 
 
 def _content(response: httpx.Response) -> "str | _Failure":

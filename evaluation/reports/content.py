@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evaluation.metrics import perplexity_of
 from evaluation.reports import plots
 from evaluation.reports.blocks import Block, Paragraph, Plot, Report, Section, Table
 from evaluation.reports.calibration import calibration
@@ -128,7 +129,7 @@ def _interval(result: ModelResult, metric: str) -> Interval | None:
         [value * weight for value, weight in zip(scores.values.values(), weights, strict=True)], weights
     )
     if metric == "perplexity":
-        interval = Interval(math.exp(interval.low), math.exp(interval.high))
+        interval = Interval(perplexity_of(interval.low), perplexity_of(interval.high))
     # Corpus BLEU, for one, is not the mean of the cases'.
     return interval if interval.low - 1e-9 <= _value(result, metric) <= interval.high + 1e-9 else None
 

@@ -114,8 +114,10 @@ def calibration(models: Sequence[str], found: Sequence[Calibration]) -> Plot | N
 
 
 def losses(results: Sequence[ModelResult], models: Sequence[str]) -> Plot | None:
-    """How the cases' losses are spread."""
-    known = [[case.loss for case in result.cases if case.loss is not None] for result in results]
+    """How the cases' losses are spread; one that is no finite number has no place there."""
+    known = [
+        [case.loss for case in result.cases if case.loss is not None and math.isfinite(case.loss)] for result in results
+    ]
     if not any(known):
         return None
     figure, (panel,) = new_figure(1, "Loss of each case")

@@ -2,8 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import cast
 
 from evaluation.cases import Case
 from evaluation.errors import CaseError
@@ -20,7 +22,8 @@ class Classification(MeanScorer):
     """An answer is the label that it equals after `fold`; the right one is the case's `label` or its completion.
 
     Args:
-        labels: all there are; by default those of the cases.
+        labels: all there are; by default those of the cases. Cases may have lists of their own: F1 and the confusion
+            matrix are of all of them together. Labels that are equal after `fold` are one.
     """
 
     labels: tuple[str, ...] = ()
@@ -31,7 +34,7 @@ class Classification(MeanScorer):
         label = label_of(case)
         if not label.strip():
             raise CaseError(f"case {case.index} has no label; give it a completion, or `label` in its fields.")
-        if self.labels and label not in self.labels:
+        if self.labels and fold(label) not in map(fold, self.labels):
             raise CaseError(
                 f"case {case.index}: the label {label!r} is none of the scorer's {len(self.labels)} labels."
             )
@@ -44,16 +47,18 @@ class Classification(MeanScorer):
         )
 
     def aggregate(self, cases: Sequence[Case], results: Sequence[CaseResult]) -> dict[str, float]:
-        """See `Scorer`; F1 is averaged over the labels that the cases have, unanswered ones included."""
+        """See `Scorer`; F1 is averaged over the labels that are right for a case or answered."""
         table = self.confusion(cases, results)
         return {"accuracy": mean(results, "accuracy"), "macro_f1": _macro_f1(table)}
 
     def confusion(self, cases: Sequence[Case], results: Sequence[CaseResult]) -> Confusion:
         """How often each label was answered by each; answers that are no label are counted together."""
-        labels = tuple(self.labels or dict.fromkeys(label_of(case) for case in cases))
-        by_fold = {fold(label): label for label in labels}
+        by_fold: dict[str, str] = {}
+        for label in (*self.labels, *chain.from_iterable(map(_labels, cases))):
+            by_fold.setdefault(fold(label), label)
+        labels = tuple(by_fold.values())
         counts = Counter(
-            (label_of(case), by_fold.get(fold(result.text or ""), OTHER))
+            (by_fold[fold(label_of(case))], by_fold.get(fold(result.text or ""), OTHER))
             for case, result in zip(cases, results, strict=True)
             if result.text is not None
         )
@@ -69,12 +74,20 @@ def label_of(case: Case) -> str:
     return label if isinstance(label, str) else case.reference
 
 
+def _labels(case: Case) -> Iterator[str]:
+    """All that a case may be: those of its own scorer, and the right one."""
+    for spec in case.scorers or ():
+        if spec.name == "classification":
+            yield from map(str, cast("Sequence[str]", spec.params.get("labels", ())))
+    yield label_of(case)
+
+
 def _macro_f1(table: Confusion) -> float:
     scores = []
     for at, _ in enumerate(table.labels):
         right = table.counts[at][at]
         wrong = sum(table.counts[at]) + sum(row[at] for row in table.counts)
-        # As scikit-learn: a label that neither occurs nor is answered counts 0; without occurrence it is left out.
-        if sum(table.counts[at]):
+        # As scikit-learn, but for a label that neither occurs nor is answered: there it counts 0.
+        if wrong:
             scores.append(2 * right / wrong)
     return math.fsum(scores) / len(scores) if scores else math.nan

@@ -43,9 +43,10 @@ class JsonSchema(MeanScorer):
         if schema in self._checked:
             return
         try:
-            reason = self._sandbox.ask({"schema": schema}).get("schema_error")
+            reply = self._sandbox.ask({"schema": schema})
         except SandboxError as error:
-            reason = str(error)
+            reply = {"error": str(error)}
+        reason = reply.get("schema_error", reply.get("error"))
         if reason is not None:
             raise CaseError(f"case {case.index}: its schema cannot be used: {reason}; correct `schema`.")
         self._checked.add(schema)

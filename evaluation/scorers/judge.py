@@ -6,7 +6,7 @@ from pydantic import JsonValue
 
 from corpus.messages import Message
 from evaluation.cases import Case
-from evaluation.errors import JudgeUnavailableError
+from evaluation.errors import JudgeRefusedError, JudgeRestingError, JudgeUnavailableError
 from evaluation.judging.judge import DEFAULT_CRITERIA, Judge
 from evaluation.scorers.scorer import Answer, MeanScorer, Score
 
@@ -40,6 +40,9 @@ class JudgeScorer(MeanScorer):
         case = answer.case
         try:
             grade = self._judge.grade(_question(case), answer.text, case.reference or None, self._criteria)
+        except (JudgeRefusedError, JudgeRestingError) as error:
+            # Neither took long, nor says anything of the next case.
+            return _missing(str(error))
         except JudgeUnavailableError as error:
             self._failures += 1
             self._reason = str(error)

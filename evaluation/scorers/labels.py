@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from evaluation.cases import Case
 from evaluation.errors import CaseError
+from evaluation.metrics import perplexity_of
 from evaluation.results import CaseResult
 from evaluation.scorers.loss import loss_sum
 from evaluation.scorers.scorer import Answer, Need, Score
@@ -55,10 +56,7 @@ class Perplexity(LabelScorer):
     def aggregate(self, cases: Sequence[Case], results: Sequence[CaseResult]) -> dict[str, float]:
         """See `Scorer`."""
         (loss,) = super().aggregate(cases, results).values()
-        try:
-            return {self.metric: math.exp(loss)}
-        except OverflowError:
-            return {self.metric: math.inf}
+        return {self.metric: perplexity_of(loss)}
 
 
 @dataclass(frozen=True)

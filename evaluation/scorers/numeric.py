@@ -51,7 +51,7 @@ class Numeric(MeanScorer):
         assert right is not None
         if said is None:
             return Score(values={"numeric": 0.0}, details={"number": None, "number_error": "there is no number"})
-        allowed = max(Decimal(self.tolerance), _EXACT.multiply(Decimal(self.relative_tolerance), abs(right)))
+        allowed = max(_decimal(self.tolerance), _EXACT.multiply(_decimal(self.relative_tolerance), abs(right)))
         close = abs(_EXACT.subtract(said, right)) <= allowed
         return Score(values={"numeric": float(close)}, details={"number": str(said)})
 
@@ -67,6 +67,11 @@ def last_number(text: str) -> Decimal | None:
         return None
     plain = re.sub("[,$€£]", "", found[0] if mark else found[-1]).replace("\u2212", "-")
     return Decimal(plain)
+
+
+def _decimal(value: float) -> Decimal:
+    """As people write it: the float 0.3 lies a little below 0.3."""
+    return Decimal(str(value))
 
 
 def _expected(case: Case) -> Decimal | None:

@@ -57,9 +57,12 @@ class Regex(MeanScorer):
             "ignore_case": self._ignore_case,
         }
         try:
-            return Score(values={"regex": float(self._sandbox.ask(request)["matches"])})
+            reply = self._sandbox.ask(request)
         except SandboxError as error:
-            return Score(values={"regex": 0.0}, details={"regex_error": str(error)})
+            reply = {"error": str(error)}
+        if "error" in reply:
+            return Score(values={"regex": 0.0}, details={"regex_error": reply["error"]})
+        return Score(values={"regex": float(reply["matches"])})
 
 
 def _defect(pattern: str) -> str | None:

@@ -58,7 +58,7 @@ class Sql(MeanScorer):
             raise CaseError(f"case {case.index}: the query in its completion fails: {reason}; correct it.")
 
     def score(self, answer: Answer) -> Score:
-        """See `Scorer`."""
+        """See `Scorer`; where the case's own query or database fails there is an error and no value."""
         query = unfenced(answer.text).strip()
         if not query:
             return Score(values={"sql": 0.0}, details={"sql_error": "there is no query"})
@@ -68,8 +68,9 @@ class Sql(MeanScorer):
             reply = {"error": str(error)}
         if "equal" in reply:
             return Score(values={"sql": float(reply["equal"])}, details={"sql_rows": reply["num_rows"]})
-        reason = next(iter(reply.values()))
-        return Score(values={"sql": 0.0}, details={"sql_error": reason})
+        if own := reply.get("setup_error", reply.get("reference_error")):
+            return Score(values={"sql": None}, error=f"the case's own SQL fails: {own}")
+        return Score(values={"sql": 0.0}, details={"sql_error": reply["error"]})
 
     def _request(self, case: Case) -> dict[str, object]:
         return {

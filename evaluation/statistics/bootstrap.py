@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,9 @@ def percentiles(replicates: Floats, confidence: float = CONFIDENCE) -> Interval:
     if not 0 < confidence < 1:
         raise ComparisonError(f"confidence is {confidence}; it must lie between 0 and 1, such as 0.95.")
     tail = (1 - confidence) / 2
-    low, high = np.quantile(replicates, [tail, 1 - tail])
+    # Between two infinite perplexities nothing can be interpolated.
+    method: Literal["linear", "nearest"] = "linear" if np.isfinite(replicates).all() else "nearest"
+    low, high = np.quantile(replicates, [tail, 1 - tail], method=method)
     return Interval(float(low), float(high))
 
 

@@ -11,6 +11,9 @@ from evaluation.statistics.paired import CaseScores, Difference, compare, judged
 OVER_TOKENS = ("loss", "perplexity", "token_accuracy")
 """Means over labelled tokens; all others are means over cases."""
 
+NOT_BY_CASE = frozenset({"tokens_per_second"})
+"""Of the whole set although cases have values: all tokens over all seconds is not their mean."""
+
 
 def compare_results(before: ModelResult, after: ModelResult) -> tuple[Difference, ...]:
     """Compare every metric that has values case by case; the p-values are corrected together (Holm).
@@ -22,7 +25,7 @@ def compare_results(before: ModelResult, after: ModelResult) -> tuple[Difference
     Raises:
         ComparisonError: The models share no metric that has values of the same cases.
     """
-    shared = [metric for metric in before.metrics if metric in after.metrics]
+    shared = [metric for metric in before.metrics if metric in after.metrics and metric not in NOT_BY_CASE]
     scores = [(metric, case_scores(before.cases, metric), case_scores(after.cases, metric)) for metric in shared]
     found = [compare(old, new, metric) for metric, old, new in scores if set(old.values) & set(new.values)]
     if not found:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from evaluation.errors import ComparisonError
-from evaluation.metrics import LOWER_IS_BETTER
+from evaluation.metrics import LOWER_IS_BETTER, perplexity_of
 from evaluation.statistics.bootstrap import (
     CONFIDENCE,
     SAMPLES,
@@ -76,7 +76,7 @@ def compare(before: CaseScores, after: CaseScores, metric: str) -> Difference:
             f"{metric}: no case has a value from both models; compare runs over the same suite or file."
         )
     pairs = _Pairs.of(before, after, shared)
-    scale = math.exp if metric == "perplexity" else float
+    scale = perplexity_of if metric == "perplexity" else float
     replicates = resampled_sums(pairs.rows, SAMPLES, seed=0)
     test, p_value = _tested(pairs, replicates)
     old, new = (scale(value) for value in pairs.means)
@@ -97,7 +97,9 @@ def compare(before: CaseScores, after: CaseScores, metric: str) -> Difference:
 
 def judged(difference: Difference, p_adjusted: float) -> Difference:
     """The difference with the verdict that a corrected p-value allows."""
-    clear = p_adjusted <= SIGNIFICANCE and 0 not in difference.interval
+    # NaN where both perplexities are infinite: which is better cannot be said.
+    known = not any(map(math.isnan, (difference.delta, difference.interval.low, difference.interval.high)))
+    clear = known and p_adjusted <= SIGNIFICANCE and 0 not in difference.interval
     gained = (difference.delta > 0) != (difference.metric in LOWER_IS_BETTER)
     verdict: Verdict = "noise" if not clear else "better" if gained else "worse"
     return replace(difference, p_adjusted=p_adjusted, verdict=verdict)
@@ -154,4 +156,5 @@ def _shifted(deltas: Floats, delta: float) -> float:
 
 
 def _deltas(replicates: Floats, scale: Callable[[Floats], Floats]) -> Floats:
-    return scale(replicates[:, 2] / replicates[:, 3]) - scale(replicates[:, 0] / replicates[:, 1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return scale(replicates[:, 2] / replicates[:, 3]) - scale(replicates[:, 0] / replicates[:, 1])

@@ -1,7 +1,11 @@
 """What can be wrong with a suite before any tokenizer or model has seen it."""
 
 import math
+from dataclasses import replace
 
+from corpus.errors import RowError
+from corpus.messages import check_messages
+from corpus.rows import defect
 from evaluation.cases import Case
 from evaluation.errors import EvaluationError
 from evaluation.metrics import check_metrics
@@ -20,16 +24,37 @@ def check(suite: Suite) -> None:
         InvalidSuiteError: there is no such scorer, a case lacks what one of its scorers needs, or a threshold is of
             nothing that is measured; says which case or metric.
     """
+    check_form(suite)
     cases = [_stand_in(index, case) for index, case in enumerate(suite.cases)]
     # A suite may leave the choice of scorers to whoever runs it.
     scored = [case for case in cases if suite.scorers or case.scorers is not None]
     try:
         plan = Plan(scored, suite.scorers) if scored else None
+        if plan is not None:
+            plan.check()
         if suite.thresholds:
             check_metrics(tuple(suite.thresholds))
     except EvaluationError as error:
         raise InvalidSuiteError(str(error)) from error
     _check_thresholds(suite, plan)
+
+
+def check_form(suite: Suite) -> None:
+    """Look at what no scorer looks at: roles and contents of messages, and whether all of it can be written as JSON.
+
+    Raises:
+        InvalidSuiteError: says which case and why.
+    """
+    # Numbers of thresholds are looked at by their metric.
+    if reason := defect(replace(suite, thresholds={}, cases=()).to_json()):
+        raise InvalidSuiteError(f"the suite holds {reason}; write it otherwise")
+    for index, case in enumerate(suite.cases):
+        if reason := defect(case.to_json()):
+            raise InvalidSuiteError(f"case {index} holds {reason}; write it otherwise")
+        try:
+            check_messages([dict(message) for message in case.messages])
+        except RowError as error:
+            raise InvalidSuiteError(f"case {index}: messages: {error}") from error
 
 
 def _check_thresholds(suite: Suite, plan: Plan | None) -> None:

@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 from evaluation.suites.check import check
 from evaluation.suites.contents import drop_unused, keep
 from evaluation.suites.errors import TooManySuitesError, UnknownSuiteError
-from evaluation.suites.suite import Suite, SuiteCase
+from evaluation.suites.suite import NAME, Suite, SuiteCase
 from evaluation.suites.tables import SuiteContentRow, SuiteRow
 from storage.clock import now_of
 from storage.database import Database
 
 _DEFAULT_MAX_SUITES = 1000
-_REFERENCE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})(?:@(?P<digest>sha256:[0-9a-f]{8,64}))?", re.ASCII)
+_REFERENCE = re.compile(rf"(?P<name>{NAME.pattern})(?:@(?P<digest>sha256:[0-9a-f]{{8,64}}))?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)

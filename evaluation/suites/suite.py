@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cached_property
@@ -16,6 +17,9 @@ from evaluation.scorers.spec import ScorerSpec
 from evaluation.settings import GREEDY, GenerationSettings
 from evaluation.suites.errors import InvalidSuiteError
 
+GIVEN = "cases"
+"""Name of a suite that is made of rows or of a request's cases: the digest must not depend on where they came from."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -93,6 +97,11 @@ class Suite:
             raise InvalidSuiteError(_first(error)) from error
         except SettingsError as error:
             raise InvalidSuiteError(f"generation: {error}") from error
+        if NAME.fullmatch(suite.name) is None:
+            raise InvalidSuiteError(
+                f"name: {suite.name[:80]!r} is none; write 1 to 64 of the letters A to Z in either case, digits and "
+                "._-, the first a letter or a digit"
+            )
         if not suite.cases:
             raise InvalidSuiteError("there are no cases; give at least one")
         return suite

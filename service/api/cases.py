@@ -8,14 +8,13 @@ from corpus.dataset import load
 from corpus.errors import CorpusError
 from corpus.readers import SUFFIXES
 from evaluation.scorers.spec import ScorerSpec
-from evaluation.suites.suite import Suite, SuiteCase
-from service.api.errors import ApiError, Problem
+from evaluation.suites.check import check_form
+from evaluation.suites.suite import GIVEN, Suite, SuiteCase
+from service.api.errors import ApiError, Problem, invalid
 from service.api.keys import Principal
-from service.api.schemas.evaluation_request import CaseBody, EvaluateBody, ScorerBody
+from service.api.schemas.evaluation_request import MAX_CASES, CaseBody, EvaluateBody, ScorerBody
 from service.api.state import ServerState
 from service.files.errors import UnknownFileError
-
-_GIVEN = "cases"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +30,39 @@ def suite_of(state: ServerState, principal: Principal, body: EvaluateBody) -> As
     """The cases of a request.
 
     Raises:
-        ApiError: there is no such file or data set, it cannot be read, or the key may not read it.
+        ApiError: there is no such file or data set, it cannot be read, the key may not read it, or it has too many
+            cases.
         SuiteStoreError: there is no such suite, or the one in the body is not well formed.
     """
+    asked = _asked(state, principal, body)
+    check_size(asked.suite)
+    return asked
+
+
+def check_size(suite: Suite) -> None:
+    """Refuse what would take the server too long.
+
+    Raises:
+        ApiError: 400, there are too many cases.
+    """
+    if len(suite.cases) > MAX_CASES:
+        message = f"there are {len(suite.cases)} cases, and the limit is {MAX_CASES}; send them in several suites"
+        raise invalid(message, param="cases")
+
+
+def _asked(state: ServerState, principal: Principal, body: EvaluateBody) -> AskedSuite:
     if isinstance(body.suite, str):
         stored = state.desk.suites.get(principal.tenant, body.suite)
         return AskedSuite(name=stored.name, suite=stored.suite)
     if body.suite is not None:
         suite = Suite.of(body.suite)
+        check_form(suite)
         return AskedSuite(name=suite.name, suite=suite)
     if body.file is not None:
         return AskedSuite(name=None, suite=_filed(state, principal, body.file))
     if body.dataset is not None:
         return AskedSuite(name=None, suite=_placed(state, principal, body.dataset))
-    return AskedSuite(name=None, suite=Suite(name=_GIVEN, cases=tuple(map(_case, body.cases or ()))))
+    return AskedSuite(name=None, suite=Suite(name=GIVEN, cases=tuple(map(_case, body.cases or ()))))
 
 
 def specs_of(scorers: Sequence[str | ScorerBody] | None) -> tuple[ScorerSpec, ...]:
@@ -95,7 +113,7 @@ def _placed(state: ServerState, principal: Principal, name: str) -> Suite:
 def _read(path: Path, name: str, param: str) -> Suite:
     try:
         # Not by its name: the same rows are the same cases, wherever they came from.
-        return Suite.of_records(_GIVEN, load(path).records)
+        return Suite.of_records(GIVEN, load(path).records)
     except CorpusError as error:
         # Where the server keeps its files is none of the client's business.
         message = str(error).replace(str(path), name)

@@ -13,6 +13,7 @@ from starlette.datastructures import UploadFile
 
 from evaluation.suites.reader import read
 from evaluation.suites.suite import Suite
+from service.api.cases import check_size
 from service.api.errors import invalid
 from service.api.principal import Publisher
 
@@ -48,21 +49,22 @@ async def read_suite(request: Request, _rights: Publisher) -> Suite:
     """The suite that a request holds.
 
     Raises:
-        ApiError: 400, the form is not as it should be.
+        ApiError: 400, the form is not as it should be, or there are too many cases.
         SuiteError: what is wrong, with the case's number and the field.
     """
     with tempfile.TemporaryDirectory(prefix="lorad-suite-") as made:
         folder = Path(made)
         async with _written(request, folder) as path:
-            return await run_in_threadpool(read, path)
+            suite = await run_in_threadpool(read, path)
+    check_size(suite)
+    return suite
 
 
 @asynccontextmanager
 async def _written(request: Request, folder: Path) -> AsyncIterator[Path]:
     path = folder / "suite.yaml"
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        # JSON is YAML.
-        path.write_bytes(await request.body())
+        await run_in_threadpool(path.write_bytes, await request.body())
         yield path
         return
     async with request.form(max_files=2, max_fields=0) as form:

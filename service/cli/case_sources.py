@@ -11,7 +11,7 @@ from corpus.dataset import load
 from corpus.split import sample
 from evaluation.suites.reader import read
 from evaluation.suites.store import Suites
-from evaluation.suites.suite import Suite
+from evaluation.suites.suite import GIVEN, Suite
 from service.registry import open_registry
 from service.settings import Settings
 
@@ -51,4 +51,5 @@ def read_cases(source: CaseSource, chosen: Settings) -> str | Suite:
     records = load(source.data, source.columns, source.skip_bad).records
     if source.max_rows is not None and source.max_rows < len(records):
         records = tuple(sample(records, source.max_rows, source.seed))
-    return Suite.of_records(source.data.stem, records)
+    # Not by the file's name: the same rows are the same cases, wherever they came from.
+    return Suite.of_records(GIVEN, records)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from corpus.synthetic.writing import Ask, Reply
-from evaluation.errors import JudgeUnavailableError
+from evaluation.errors import JudgeRefusedError, JudgeUnavailableError
 from evaluation.judging.chat import Chat
 from evaluation.settings import GenerationSettings
 from service.generation.errors import WriterUnavailableError
@@ -47,5 +47,9 @@ class ChatWriter:
         settings = GenerationSettings(
             max_tokens=ask.max_tokens, temperature=self._temperature, seed=ask.seed, stop=ask.stop
         )
+        try:
+            text = self._chat.answer(as_messages(ask), settings)
+        except JudgeRefusedError:
+            return Reply(text="", finish_reason="prompt_too_long")
         # A chat does not say why it ended; what was cut off, the sieve sees by its length and form.
-        return Reply(text=self._chat.answer(as_messages(ask), settings), finish_reason="stop")
+        return Reply(text=text, finish_reason="stop")

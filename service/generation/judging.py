@@ -7,6 +7,7 @@ from corpus.messages import Message
 from corpus.synthetic.drafts import Draft
 from corpus.synthetic.judging import Judging, Opinion
 from corpus.synthetic.recipes.recipe import RecipeName
+from evaluation.errors import JudgeRefusedError
 from evaluation.judging.judge import Judge
 
 _CRITERIA: Final[dict[RecipeName, tuple[str, ...]]] = {
@@ -31,7 +32,10 @@ def judging_by(judge: Judge, recipe: RecipeName, least: float) -> Judging:
 
     def opinion(draft: Draft) -> Opinion:
         question, answer = asked(draft)
-        grade = judge.grade(question, answer, None, _CRITERIA[recipe])
+        try:
+            grade = judge.grade(question, answer, None, _CRITERIA[recipe])
+        except JudgeRefusedError as error:
+            return Opinion(score=None, reason=str(error))
         return Opinion(score=grade.score, reason=grade.reason)
 
     return Judging(name=judge.name, rate=opinion, least=least)

@@ -8,7 +8,9 @@ import pytest
 from evaluation.cases import Case
 from evaluation.errors import CaseError, NothingToDoError, RepeatedMetricError, RepeatedModelError, SamplerError
 from evaluation.evaluate import evaluate
+from evaluation.plan import Plan
 from evaluation.sampler import Completion, GenerateRequest, Sampler, ScoredContinuation, ScoredGroup, ScoreGroup
+from evaluation.scorers.exact_match import ExactMatch
 from evaluation.scorers.spec import ScorerSpec
 from evaluation.settings import GenerationSettings
 
@@ -207,7 +209,19 @@ def test_a_case_must_hold_what_the_metrics_need(sampler: BigramSampler) -> None:
     with pytest.raises(CaseError, match="case 10 has no prompt to answer, which rouge_l needs"):
         evaluate(sampler, [None], [only_scored], specs("rouge_l"))
     with pytest.raises(CaseError, match="case 10 has no labelled continuation"):
-        evaluate(sampler, [None], [only_generated], specs("loss"))
+        Plan([only_generated], specs("loss")).check()
+
+
+def test_cases_are_not_checked_again_where_they_are_measured(
+    sampler: BigramSampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise CaseError("it takes too long")
+
+    monkeypatch.setattr(ExactMatch, "check", refuse)
+    assert evaluate(sampler, [None], CASES, specs("exact_match"))
+    with pytest.raises(CaseError, match="it takes too long"):
+        Plan(CASES, specs("exact_match")).check()
 
 
 @pytest.mark.parametrize("order", [[0], [0, 0], [0, 1, 2]])
@@ -229,6 +243,21 @@ def test_missing_scores_are_the_samplers_fault() -> None:
 
     with pytest.raises(SamplerError, match="2 groups"):
         evaluate(Faulty({None: BASE}), [None], CASES, specs("loss"))
+
+
+@pytest.mark.parametrize("scorer", ["loss", "multiple_choice"])
+def test_a_log_probability_that_is_no_number_is_the_samplers_fault(scorer: str) -> None:
+    class Faulty(BigramSampler):
+        def score(self, groups: Sequence[ScoreGroup]) -> list[ScoredGroup]:
+            *others, last = super().score(groups)
+            spoilt = replace(last.continuations[-1], logprobs=(math.nan,) * len(last.continuations[-1].logprobs))
+            return [*others, replace(last, continuations=(*last.continuations[:-1], spoilt))]
+
+    choosing = replace(
+        CASES[0], choices=((2,), (3,)), choice_texts=("green", "blue"), choice_context_ids=(1,), gold=1
+    )
+    with pytest.raises(SamplerError, match="a log probability is NaN"):
+        evaluate(Faulty({None: BASE}), [None], [choosing], specs(scorer))
 
 
 def test_choices_and_expected_tokens_are_scored_in_one_call(sampler: BigramSampler) -> None:

@@ -3,7 +3,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from corpus.messages import Message
-from evaluation.errors import JudgeUnavailableError
+from evaluation.errors import JudgeRefusedError
 from evaluation.judging.chat import SamplerChat
 from evaluation.judging.chat_judge import ChatJudge
 from evaluation.judging.prompts import comparison
@@ -85,5 +85,5 @@ def test_what_does_not_fit_the_context_is_not_asked_and_answers_are_cut_to_fit()
     )
     assert sampler.asked[0].max_tokens == 9
     judge = ChatJudge(SamplerChat(sampler, None, name="base", render=codes, context_tokens=length))
-    with pytest.raises(JudgeUnavailableError, match=f"has {length} tokens, and its context {length}"):
+    with pytest.raises(JudgeRefusedError, match=f"has {length} tokens, and its context {length}"):
         judge.compare(QUESTION, "a", "b")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.errors import JudgeUnavailableError
+from evaluation.errors import JudgeRefusedError, JudgeRestingError, JudgeUnavailableError
 from evaluation.judging.chat_judge import ChatJudge
 from evaluation.judging.pairwise import Pair, compare_pairs, summarise
 from evaluation.judging.remote_chat import Endpoint, RemoteChat
@@ -76,8 +76,16 @@ def test_a_judge_that_is_killed_is_unavailable_and_then_left_in_peace(start_serv
             judge.compare(QUESTION, "ab", "a")
         assert server.url not in str(caught.value)
         # No further attempts for a while: a thousand cases would wait for each.
-        with pytest.raises(JudgeUnavailableError, match="it cannot be reached"):
+        with pytest.raises(JudgeRestingError, match="it cannot be reached"):
             judge.grade(QUESTION, "ab", None)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_conversation_that_is_refused_takes_nothing_from_the_next(start_server: StartServer, status: int) -> None:
+    with judge_of(start_server(status), rest_seconds=3600.0) as judge:
+        with pytest.raises(JudgeRefusedError, match=f"it answered with status {status}"):
+            judge.compare(QUESTION, "ab", "a")
+        assert judge.compare(QUESTION, "ab", "a").winner == "first"
 
 
 def test_the_key_is_in_no_representation() -> None:

@@ -110,6 +110,14 @@ def test_a_value_that_is_no_number_is_a_dash_and_null() -> None:
     assert "nan" not in to_markdown(made)
 
 
+def test_losses_too_large_for_a_perplexity_or_a_plot_are_told_all_the_same() -> None:
+    made = result("base", [0, 1, 0])
+    losses = (800.0, 900.0, math.inf)
+    cases = tuple(replace(case, loss=loss) for case, loss in zip(made.cases, losses, strict=True))
+    lost = replace(made, cases=cases, metrics={"loss": math.inf, "perplexity": math.inf})
+    assert "| base |" in to_markdown(build_report(Provenance(title="t", facts=()), [lost], {}))
+
+
 def test_a_partial_run_says_so_first() -> None:
     cases = (CaseResult(index=0, text="a", error="the judge 'j' cannot be asked"),)
     lost = result("base", [1], cases=cases, metrics={"judge": math.nan})

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
@@ -7,6 +9,7 @@ from evaluation.results import CaseResult
 from evaluation.sampler import Completion
 from evaluation.scorers.classification import OTHER, Classification
 from evaluation.scorers.scorer import Answer
+from evaluation.scorers.spec import ScorerSpec
 
 GOLD = ["refund", "delivery", "refund", "other", "delivery", "refund", "account"]
 SAID = ["Refund.", "refund", "refund", "delivery", "delivery", "what?", "refund"]
@@ -37,6 +40,28 @@ def test_accuracy_macro_f1_and_confusion_are_scikit_learns() -> None:
     assert table.predicted == (*labels, OTHER)
     expected = confusion_matrix(GOLD, predicted, labels=[*labels, OTHER])[: len(labels)]
     assert [list(row) for row in table.counts] == expected.tolist()
+
+
+def test_labels_that_fold_alike_are_one_and_cases_may_have_lists_of_their_own() -> None:
+    gold, said = ["Billing", "billing", "queue", "a"], ["billing", "BILLING", "c", "queue"]
+    own = (ScorerSpec("classification", {"labels": ["a", "C"]}),)
+    cases = [case(at, label) for at, label in enumerate(gold[:3])]
+    cases.append(replace(case(3, gold[3]), scorers=own))
+    scorer = Classification(labels=("Billing", "queue"))
+    for given in cases[:3]:
+        scorer.check(given)
+    results = measured(scorer, cases, said)
+    found, folded = scorer.aggregate(cases, results), [[text.lower() for text in texts] for texts in (gold, said)]
+    assert found["accuracy"] == accuracy_score(*folded)
+    assert found["macro_f1"] == pytest.approx(f1_score(*folded, labels=["billing", "queue", "a", "c"], average="macro"))
+    assert scorer.confusion(cases, results).labels == ("Billing", "queue", "a", "C")
+
+
+def test_a_label_that_is_answered_and_never_right_counts_and_one_that_is_neither_does_not() -> None:
+    scorer, gold, said = Classification(labels=("a", "b", "c", "d")), ["a", "b", "a"], ["a", "b", "c"]
+    cases = [case(at, label) for at, label in enumerate(gold)]
+    expected = f1_score(gold, said, labels=["a", "b", "c"], average="macro", zero_division=0)
+    assert scorer.aggregate(cases, measured(scorer, cases, said))["macro_f1"] == pytest.approx(expected)
 
 
 def test_a_label_of_the_fields_is_the_right_one() -> None:

@@ -4,6 +4,7 @@ import pytest
 from pydantic import JsonValue
 
 from evaluation.errors import CaseError
+from evaluation.sandbox.process import Sandbox
 from evaluation.scorers.json_fields import JsonFields
 from evaluation.scorers.json_schema import JsonSchema
 from evaluation.scorers.json_text import unfenced
@@ -119,3 +120,9 @@ def test_the_fields_that_are_named_count_alone() -> None:
 def test_a_completion_that_is_no_object_is_refused(reference: str) -> None:
     with pytest.raises(CaseError, match="case 5: its completion"):
         value(JsonFields(), "{}", reference, index=5)
+
+
+def test_a_schema_that_needs_too_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sandbox, "ask", lambda *_: {"error": "it needs too much memory"})
+    with pytest.raises(CaseError, match="its schema cannot be used: it needs too much memory"):
+        JsonSchema(schema={}).check(make_case())

@@ -1,7 +1,9 @@
 from collections.abc import Sequence
 
+import pytest
+
 from corpus.messages import Message
-from evaluation.errors import JudgeUnavailableError
+from evaluation.errors import JudgeRefusedError, JudgeRestingError, JudgeUnavailableError
 from evaluation.judging.judge import DEFAULT_CRITERIA, Grade, Verdict
 from evaluation.results import CaseResult
 from evaluation.scorers.catalogue import create
@@ -17,6 +19,7 @@ class MarkingJudge:
 
     def __init__(self) -> None:
         self.down = False
+        self.failure: type[JudgeUnavailableError] = JudgeUnavailableError
         self.asked: list[tuple[Sequence[Message], str, str | None, Sequence[str]]] = []
 
     def compare(self, question: Sequence[Message], first: str, second: str) -> Verdict:
@@ -25,7 +28,7 @@ class MarkingJudge:
     def grade(self, question: Sequence[Message], answer: str, reference: str | None, criteria: Sequence[str]) -> Grade:
         self.asked.append((question, answer, reference, criteria))
         if self.down:
-            raise JudgeUnavailableError(self.name, "connection refused")
+            raise self.failure(self.name, "connection refused")
         if not answer:
             return Grade(score=None, reason="nothing to say")
         return Grade(score=len(answer) / 10, marks=(float(len(answer)),), reason="by length")
@@ -58,6 +61,16 @@ def test_a_judge_that_is_down_is_an_error_of_the_case_and_soon_asked_no_more() -
     assert {score.error for score in scores} == {"the judge 'marker' cannot be asked: connection refused."}
     assert {score.values["judge"] for score in scores} == {None}
     assert len(judge.asked) == 3
+
+
+@pytest.mark.parametrize("failure", [JudgeRefusedError, JudgeRestingError])
+def test_what_is_refused_or_not_asked_is_no_failure_of_the_judge(failure: type[JudgeUnavailableError]) -> None:
+    judge = MarkingJudge()
+    judge.down, judge.failure = True, failure
+    scorer = JudgeScorer(judge=judge)
+    assert all(scorer.score(make_answer("four", make_case())).error for _ in range(5))
+    judge.down = False
+    assert scorer.score(make_answer("four", make_case())).values == {"judge": 0.4}
 
 
 def test_failures_that_pass_are_forgotten() -> None:

@@ -56,6 +56,9 @@ def test_tolerances() -> None:
     assert value(Numeric(tolerance=0.5), "10.5", "10") == 1.0
     assert value(Numeric(tolerance=0.5), "10.51", "10") == 0.0
     assert value(Numeric(relative_tolerance=0.1), "-110", "-100") == 1.0
+    assert value(Numeric(tolerance=0.3), "10.3", "10") == 1.0
+    assert value(Numeric(tolerance=0.1), "10.10000000000000000001", "10") == 0.0
+    assert value(Numeric(relative_tolerance=0.3), "13", "10") == 1.0
     assert value(Numeric(relative_tolerance=0.1), "-111", "-100") == 0.0
 
 

@@ -23,6 +23,12 @@ def test_a_match_that_never_ends_scores_0_and_says_so() -> None:
     assert score.details == {"regex_error": "it takes too long"}
 
 
+def test_a_match_that_needs_too_much_memory_scores_0_and_says_so() -> None:
+    score = Regex(pattern="(?:a?){4000000000}").score(make_answer("a" * 60, make_case()))
+    assert score.values == {"regex": 0.0}
+    assert score.details["regex_error"]
+
+
 def test_a_pattern_that_is_none_is_refused() -> None:
     with pytest.raises(UnknownScorerError, match=r"'\(' is no regular expression"):
         Regex(pattern="(")

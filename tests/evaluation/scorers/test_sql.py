@@ -37,6 +37,13 @@ def test_why_a_query_fails_is_told(sql: Sql) -> None:
     assert sql.score(make_answer(" ", make_case("SELECT 1"))).details == {"sql_error": "there is no query"}
 
 
+@pytest.mark.parametrize(("reference", "setup"), [("SELECT c FROM t", SETUP), ("SELECT 1", "CREATE TABLE (")])
+def test_no_answer_pays_for_what_fails_of_the_case_itself(reference: str, setup: str) -> None:
+    score = Sql(setup_sql=setup).score(make_answer("SELECT 1", make_case(reference)))
+    assert score.values == {"sql": None}
+    assert str(score.error).startswith("the case's own SQL fails: ")
+
+
 def test_a_cases_own_database_comes_first(sql: Sql) -> None:
     fields = {"setup_sql": "CREATE TABLE u (z); INSERT INTO u VALUES (9);"}
     assert value(sql, "SELECT 9", "SELECT z FROM u", fields=fields) == 1.0

@@ -4,7 +4,9 @@ import pytest
 
 from evaluation.errors import ComparisonError
 from evaluation.results import CaseResult, ModelResult
+from evaluation.scorers.latency import Latency
 from evaluation.statistics.comparison import compare_results
+from tests.evaluation.scorers.answers import make_answer, make_case
 
 
 def result(model: str | None, cases: Sequence[CaseResult], *metrics: str) -> ModelResult:
@@ -24,6 +26,11 @@ def cases(exact: Sequence[float | None], losses: Sequence[float], tokens: int = 
         CaseResult(index=index, scores={"exact_match": right}, loss=loss, labelled_tokens=tokens + index)
         for index, (right, loss) in enumerate(zip(exact, losses, strict=True))
     ]
+
+
+def timed(index: int, seconds: float) -> CaseResult:
+    score = Latency().score(make_answer("", make_case(index=index), seconds=seconds))
+    return CaseResult(index=index, scores=score.values, tokens=4, seconds=seconds)
 
 
 BASE = result(None, cases([0.0] * 60, [2.0 + 0.01 * at for at in range(60)]), "loss", "perplexity", "exact_match")
@@ -83,10 +90,12 @@ def test_a_loss_that_is_no_number_is_left_out() -> None:
 
 
 def test_figures_of_the_whole_set_are_not_compared() -> None:
-    before = result(None, cases([1.0], [1.0]), "tokens_per_second", "exact_match")
-    after = result("a:1", cases([1.0], [1.0]), "tokens_per_second", "exact_match")
+    before, after = (
+        result(model, [timed(index, seconds * index) for index in range(1, 5)], *Latency.metrics)
+        for model, seconds in ((None, 0.5), ("a:1", 0.25))
+    )
 
-    assert [each.metric for each in compare_results(before, after)] == ["exact_match"]
+    assert [each.metric for each in compare_results(before, after)] == ["latency_seconds"]
 
 
 def test_results_of_different_cases_are_refused() -> None:

@@ -123,3 +123,13 @@ def test_chance_is_called_a_difference_as_rarely_as_by_the_t_test() -> None:
 def test_models_without_a_case_in_common_are_refused() -> None:
     with pytest.raises(ComparisonError, match=r"rouge_l: no case .* same suite"):
         compare(CaseScores(values={1: 0.5}), CaseScores(values={2: 0.5}), "rouge_l")
+
+
+@pytest.mark.parametrize("count", [8, 60])
+def test_perplexities_too_large_for_a_float_are_infinite(count: int) -> None:
+    huge = of([800.0 + at for at in range(count)])
+
+    found = compare(huge, of([2.0] * count), "perplexity")
+    assert (found.before, found.delta, found.verdict) == (math.inf, -math.inf, "better")
+    found = compare(huge, of([900.0 + at for at in range(count)]), "perplexity")
+    assert (found.after, math.isnan(found.delta), found.verdict) == (math.inf, True, "noise")

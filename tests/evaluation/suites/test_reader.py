@@ -41,7 +41,7 @@ def test_cases_stand_in_the_file_or_beside_it(tmp_path: Path) -> None:
         ("name: sums\ncases: [{prompt: a, gold: x}]", None, r"sums\.yaml: case 0 gold"),
         ("name: sums\ncases: [{prompt: a}]\nscorer: f1", None, r"sums\.yaml: scorer"),
         ("name: sums\ncases: cases.jsonl", None, "'cases.jsonl' beside it cannot be read"),
-        ("name: sums\ncases: cases.jsonl", '{"prompt": "a"}\n{"prompt"', r"cases\.jsonl line 2 is not JSON"),
+        ("name: sums\ncases: cases.jsonl", '{"prompt": "a"}\n{"prompt"', r"cases\.jsonl line 2 cannot be read as JSON"),
         ("name: sums\ncases: ../cases.jsonl", "{}", "must be the plain name of a JSONL file beside it"),
         ("name: sums\ncases: /etc/passwd", None, "must be the plain name of a JSONL file beside it"),
         ("name: sums\ncases: [{prompt: a}]\nscorers: [exact_match]", None, r"sums\.yaml: case 0 has no completion"),
@@ -49,6 +49,17 @@ def test_cases_stand_in_the_file_or_beside_it(tmp_path: Path) -> None:
         (SUMS + "thresholds: {rouge_l: 1}", None, r"sums\.yaml: thresholds: no scorer of the suite gives rouge_l"),
         (SUMS + "thresholds: {exact_match: .nan}", None, r"sums\.yaml: thresholds: exact_match is nan"),
         (SUMS + "generation: {max_tokens: 0}", None, r"sums\.yaml: generation: max_tokens is 0"),
+        ("name: &a sums\ndescription: *a\ncases: [{prompt: a}]", None, r"line 2, column 14: aliases \(\*name\) are not"),
+        ("cases: " + "[" * 5000, None, r"sums\.yaml cannot be read as YAML: it is nested too deeply"),
+        ('{"cases": ' + "[" * 200_000, None, r"sums\.yaml begins with \{ and cannot be read as JSON: .* too deeply"),
+        ('{"name": "sums", "cases": [{"prompt": "\\ud83d"}]}', None, "cannot be read as JSON: text with a lone surrog"),
+        ("{name: sums}", None, "begins with { and cannot be read as JSON: invalid JSON: .*line 1, column 2"),
+        ("name: sums\ncases: cases.jsonl", '{"prompt": "a", "fields": {"x": NaN}}', "line 1 cannot be .* NaN or inf"),
+        ("name: my suite\ncases: [{prompt: a}]", None, "name: 'my suite' is none; write 1 to 64 of the letters"),
+        ("name: sums\ncases: [{messages: [{role: robot, content: 5}]}]", None, "case 0: messages: .*role 'robot'"),
+        ("name: sums\ncases: [{messages: [{role: user, content: 5}]}]", None, "case 0: messages: message 1: content"),
+        ("name: sums\ncases: [{prompt: a}, {prompt: a, fields: {x: .nan}}]", None, "case 1 holds a number that is NaN"),
+        ('name: sums\ndescription: "\\ud83d"\ncases: [{prompt: a}]', None, "the suite holds text with a lone surrogate"),
         ("name: !!python/object/apply:os.getcwd []\ncases: [{prompt: a}]", None, "cannot be read as YAML"),
     ],
 )
@@ -57,3 +68,16 @@ def test_a_file_that_is_no_suite_is_refused_with_the_place(
 ) -> None:
     with pytest.raises(InvalidSuiteError, match=told):
         read(written(tmp_path, text, cases))
+
+
+def test_json_is_read_as_json(tmp_path: Path) -> None:
+    text = '{\n\t"name": "sums",\n\t"cases": [{"prompt": "\\ud83d\\ude00", "fields": {"tolerance": 1e-05}}]\n}'
+    case = read(written(tmp_path, text)).cases[0]
+    assert (case.prompt, case.fields) == ("\N{GRINNING FACE}", {"tolerance": 1e-05})
+
+
+def test_lines_end_at_line_feeds_alone_and_a_byte_order_mark_is_none_of_the_text(tmp_path: Path) -> None:
+    odd = {"prompt": "one\u2028two\u0085three", "completion": "4"}
+    lines = f"\ufeff{json.dumps(odd, ensure_ascii=False)}\r\n{json.dumps(CASE)}\n"
+    suite = read(written(tmp_path, "\ufeffname: sums\ncases: cases.jsonl\n", lines))
+    assert [case.prompt for case in suite.cases] == [odd["prompt"], "2 + 2"]

@@ -6,7 +6,7 @@ import pytest
 from base.source import BaseSource
 from corpus.messages import Message
 from corpus.synthetic.writing import Ask, Writer
-from evaluation.errors import JudgeUnavailableError
+from evaluation.errors import JudgeRefusedError, JudgeUnavailableError
 from evaluation.settings import GenerationSettings
 from service.generation.chat_writer import ChatWriter
 from service.generation.engine_writer import EngineWriter
@@ -33,6 +33,8 @@ class FakeChat:
         """See `Chat`."""
         if self.is_down:
             raise JudgeUnavailableError(self.name, "it cannot be reached")
+        if "too long" in str(messages[-1]["content"]):
+            raise JudgeRefusedError(self.name, "it answered with status 413")
         self.settings.append(settings)
         return str(messages[-1]["content"]).upper()
 
@@ -49,6 +51,13 @@ def test_a_chat_is_asked_to_continue_each_text() -> None:
 def test_a_chat_that_is_down_says_so_of_the_writer() -> None:
     with pytest.raises(WriterUnavailableError, match="'big' cannot be asked for rows: it cannot be reached"):
         list(ChatWriter(FakeChat(is_down=True), temperature=0).write([ask("one")]))
+
+
+def test_what_a_chat_refuses_takes_nothing_from_the_others() -> None:
+    replies = dict(ChatWriter(FakeChat(), temperature=0).write([ask("too long"), ask("one")]))
+
+    assert (replies[0].text, replies[0].finish_reason) == ("", "prompt_too_long")
+    assert replies[1].text == "ONE"
 
 
 @pytest.fixture(scope="module")

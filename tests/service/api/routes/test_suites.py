@@ -139,3 +139,18 @@ def test_suites_are_added_with_the_right_to_train(run_server: RunServer) -> None
         assert client.post("/suites", json=SUITE, headers={"Authorization": "Bearer k1"}).status_code == 200
         assert client.get("/suites/tickets", headers={"Authorization": "Bearer k2"}).status_code == 200
         assert client.get("/suites/tickets", headers={"Authorization": "Bearer k3"}).status_code == 404
+
+
+def test_a_suite_has_as_many_cases_as_may_be(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.api.cases.MAX_CASES", 1)
+    add(client, name="small", cases=SUITE["cases"][:1])
+    for path, body in (("/suites", SUITE), ("/evaluate", {"models": [None], "suite": SUITE})):
+        refused = client.post(path, json=body)
+        assert refused.status_code == 400
+        assert error_of(refused)["message"].startswith("there are 2 cases, and the limit is 1; send them")
+
+
+def test_a_suite_in_a_request_is_looked_at_as_one_that_is_added(client: TestClient) -> None:
+    suite = {**SUITE, "cases": [{"messages": [{"role": "robot", "content": "a"}], "completion": "b"}]}
+    refused = client.post("/evaluate", json={"models": [None], "suite": suite})
+    assert (refused.status_code, error_of(refused)["code"]) == (400, "invalid_suite")
