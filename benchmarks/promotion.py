@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 
 from corpus.dataset import load
-from service.api.server import Server
+from service.api.process.server import Server
 from service.settings import Settings
 
 Json = dict[str, Any]

@@ -10,7 +10,7 @@ import typer
 from fastapi import FastAPI
 
 from service.api.app import create_app
-from service.api.error_codes import ERROR_CODES
+from service.api.errors.codes import ERROR_CODES
 from service.cli.main import app as command_line
 from service.settings import Settings
 from training.config import TrainingConfig

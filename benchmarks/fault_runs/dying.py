@@ -10,7 +10,7 @@ sys.path.append(str(Path(__file__).parents[2]))
 
 from service.jobs.launcher import Launch, Launcher, Running
 from service.jobs.opening import local_launcher, open_worker
-from service.registry import open_registry
+from service.registry.opening import open_registry
 from service.settings import Settings
 from tests.service.jobs.dying import die_at
 

@@ -20,7 +20,7 @@ from service.files.opening import open_files
 from service.jobs.job import Job
 from service.jobs.opening import open_jobs
 from service.jobs.request import JobRequest
-from service.registry import open_registry
+from service.registry.opening import open_registry
 from service.settings import Settings
 from storage.errors import StorageUnavailableError
 

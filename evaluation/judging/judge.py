@@ -37,8 +37,8 @@ class Grade:
 class Judge(Protocol):
     """Compares and grades. Synchronous; safe to call from several threads.
 
-    Every method raises `JudgeUnavailableError` when the judge cannot be asked, of which `JudgeRefusedError` is about the
-    one conversation alone.
+    Every method raises `JudgeUnavailableError` when the judge cannot be asked, of which `JudgeRefusedError` is about
+    the one conversation alone.
     """
 
     @property

@@ -40,7 +40,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         """See `Composer`."""
         if self.check_event(AliasEvent):
-            mark = self.peek_event().start_mark
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise ComposerError(None, None, "aliases (*name) are not read; write the value out", mark)
         return super().compose_node(parent, index)
 
@@ -57,7 +57,7 @@ def _value(path: Path) -> Any:
         except ValueError as error:
             raise InvalidSuiteError(f"{path.name} begins with {{ and cannot be read as JSON: {error}") from error
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise InvalidSuiteError(f"{path.name} cannot be read as YAML: {_line(error)}") from error
     except RecursionError:

@@ -7,13 +7,13 @@ from fastapi import FastAPI
 
 from adapters.registry import Registry
 from base.source import locate
-from service.api.body_limit import BodyLimit
-from service.api.error_handlers import LastResort, add_error_handlers
-from service.api.keys import Keys
-from service.api.lifecycle import Lifecycle
-from service.api.lifespan import OpenInference, lifespan_of
+from service.api.auth.keys import Keys
+from service.api.errors.handlers import LastResort, add_error_handlers
+from service.api.middleware.body_limit import BodyLimit
+from service.api.middleware.request_id import RequestId
 from service.api.openapi import ERRORS, add_examples
-from service.api.request_id import RequestId
+from service.api.process.lifecycle import Lifecycle
+from service.api.process.lifespan import OpenInference, lifespan_of
 from service.api.routes import (
     adapter_life,
     adapters,
@@ -32,7 +32,7 @@ from service.api.routes import (
     operations,
     suites,
 )
-from service.inference import Inference
+from service.inference.inference import Inference
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)

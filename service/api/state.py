@@ -7,19 +7,19 @@ from fastapi import Depends, Request
 
 from adapters.registry import Registry
 from evaluation.arena.arena import Arena
+from service.api.auth.keys import Keys
 from service.api.background.claimed_work import ClaimedWork
 from service.api.background.evaluation_runner import EvaluationRunner
 from service.api.background.gate_keeper import GateKeeper
 from service.api.background.long_work import LongWork
-from service.api.event_streams import EventStreams
-from service.api.keys import Keys
-from service.api.lifecycle import Lifecycle
-from service.evaluation_run import Desk
+from service.api.process.lifecycle import Lifecycle
+from service.api.streams.limit import EventStreams
+from service.evaluation.run import Desk
 from service.files.files import Files
 from service.gate.gates import Gates
 from service.generation.claims import GenerationClaim
 from service.generation.desk import GenerationDesk
-from service.inference import Inference
+from service.inference.inference import Inference
 from service.jobs.jobs import Jobs
 from service.settings import Settings
 

@@ -15,7 +15,7 @@ from evaluation.suites.suite import Suite
 from service.cli.client import Client
 from service.errors import SettingsError
 from service.generation.proposal import Answered
-from service.registry import open_registry
+from service.registry.opening import open_registry
 from service.settings import Settings
 
 _PAGE = 1000

@@ -74,7 +74,7 @@ def _measure(
     chosen: Settings, models: list[str | None], options: "BenchmarkOptions", *, questions: bool
 ) -> list[dict[str, Any]]:
     with local_inference(chosen) as inference, err().status("preparing the benchmarks") as status:
-        from service.benchmark_run import benchmark_models
+        from service.evaluation.benchmarks import benchmark_models
 
         def progress(done: int, total: int) -> None:
             status.update(f"{done} of {total} questions answered, over all models")

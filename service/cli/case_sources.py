@@ -12,7 +12,7 @@ from corpus.split import sample
 from evaluation.suites.reader import read
 from evaluation.suites.store import Suites
 from evaluation.suites.suite import GIVEN, Suite
-from service.registry import open_registry
+from service.registry.opening import open_registry
 from service.settings import Settings
 
 SuiteOption = Annotated[

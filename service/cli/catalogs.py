@@ -4,7 +4,7 @@ from service.cli.catalog import Catalog
 from service.cli.client import Client
 from service.cli.local_catalog import LocalCatalog
 from service.cli.remote_catalog import RemoteCatalog
-from service.registry import open_registry
+from service.registry.opening import open_registry
 from service.settings import Settings
 
 

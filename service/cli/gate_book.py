@@ -12,7 +12,7 @@ from service.gate.gate import ENDED
 from service.gate.gates import Gates
 from service.gate.reading import read_policy
 from service.gate.shown import check_to_json, gate_to_json
-from service.registry import open_registry
+from service.registry.opening import open_registry
 from service.settings import Settings
 
 Json = dict[str, Any]

@@ -13,7 +13,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.engine.request import Answer
-    from service.target import Target
+    from service.inference.target import Target
 
 BASE = "base"
 """How the command line calls the base where adapters are named."""

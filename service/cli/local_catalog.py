@@ -19,8 +19,8 @@ from evaluation.runs.runs import Runs
 from service.actor import local_actor
 from service.cli.catalog import Json, Query
 from service.cli.exported import name_or_number, require_folder, write_archive, write_export
+from service.evaluation.versions import evaluations_of
 from service.settings import Settings
-from service.version_evaluations import evaluations_of
 
 if TYPE_CHECKING:
     from adapters.publication import Submission
@@ -116,7 +116,7 @@ class LocalCatalog:
     def import_archive(self, archive: Path, name: str | None, *, allow_unsigned: bool) -> Json:
         """See `Catalog`."""
         from adapters.transfer import received
-        from service.signing import trust
+        from service.registry.signing import trust
 
         with archive.open("rb") as file, received(self._registry, file, trust(self._settings, allow_unsigned)) as found:
             return self._publish(found.submission(self._tenant, name, _change()))
@@ -130,7 +130,7 @@ class LocalCatalog:
     def export_archive(self, reference: str, output: Path, *, allow_unsigned: bool) -> None:
         """See `Catalog`."""
         from adapters.transfer import export
-        from service.signing import signing_key
+        from service.registry.signing import signing_key
 
         key = signing_key(self._settings, required=not allow_unsigned)
         with write_archive(output) as file:
@@ -191,7 +191,7 @@ class LocalCatalog:
         return [str(version.reference) for version in gone]
 
     def _publish(self, submission: "Submission") -> Json:
-        from service.publication import base_facts, publish_bounded
+        from service.registry.publication import base_facts, publish_bounded
 
         facts = base_facts(self._settings.base_model, self._settings)
         return _version_json(publish_bounded(self._registry, submission, facts, self._settings))

@@ -4,7 +4,7 @@ import time
 
 from service.cli.console import err
 from service.cli.local import local_inference
-from service.evaluation_run import carry_out, open_desk
+from service.evaluation.run import carry_out, open_desk
 from service.gate.bench import open_bench
 from service.gate.gate import GateCheck
 from service.gate.gates import Gates

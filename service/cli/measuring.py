@@ -16,8 +16,8 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from evaluation.runs.claims import RunClaim
-    from service.evaluation_run import Desk
-    from service.inference import Inference
+    from service.evaluation.run import Desk
+    from service.inference.inference import Inference
 
 _PAGE = 1000
 _REPORTS = {"report.html": "html", "report.md": "markdown", "report.json": "json"}
@@ -54,8 +54,8 @@ def _local(chosen: Settings, asked: Asked) -> dict[str, Any]:
         from dataclasses import replace
 
         from service.api.schemas.evaluations import RunReply
-        from service.evaluation_report import write_run_report
-        from service.evaluation_run import carry_out, open_desk
+        from service.evaluation.report import write_run_report
+        from service.evaluation.run import carry_out, open_desk
 
         desk = open_desk(chosen, inference.registry.database)
         claim = _claimed(desk, inference, chosen, asked)
@@ -81,7 +81,7 @@ def _local(chosen: Settings, asked: Asked) -> dict[str, Any]:
 def _claimed(desk: "Desk", inference: "Inference", chosen: Settings, asked: Asked) -> "RunClaim":
     if asked.resume is not None:
         return desk.claims.resume(chosen.tenant, asked.resume)
-    from service.evaluation_request import Wanted, new_run
+    from service.evaluation.request import Wanted, new_run
 
     assert isinstance(asked.cases, Suite)
     wanted = Wanted(

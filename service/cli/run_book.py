@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from evaluation.runs.runs import Runs
 from service.cli.client import Client
 from service.errors import SettingsError
-from service.registry import open_registry
+from service.registry.opening import open_registry
 from service.settings import Settings
 
 Json = dict[str, Any]
@@ -95,7 +95,7 @@ class LocalRuns:
     def compare(self, before: str, after: str) -> list[Json]:
         """See `RunBook`."""
         from service.api.schemas.evaluations import ComparisonList
-        from service.evaluation_comparison import Side, compare_runs
+        from service.evaluation.comparison import Side, compare_runs
 
         found = compare_runs(self._runs, self._tenant, Side(run_id=before), Side(run_id=after))
         return [each.model_dump(mode="json") for each in ComparisonList.of(found).data]

@@ -36,6 +36,6 @@ def serve(
 ) -> None:
     """Serve the base and every adapter of the registry over HTTP."""
     chosen = settings(**locals())
-    from service.api.server import serve as run_server
+    from service.api.process.server import serve as run_server
 
     run_server(chosen, on_listening=lambda url: say(f"lorad listens on {url} (loading {chosen.base_model})"))

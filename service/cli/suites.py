@@ -13,7 +13,7 @@ from service.api.schemas.suites import SuiteList, SuiteReply, SuiteWithCases
 from service.cli.client import Client
 from service.cli.console import emit_json, out
 from service.cli.options import Json, Server, settings
-from service.registry import open_registry
+from service.registry.opening import open_registry
 from service.settings import Settings
 
 app = typer.Typer(

@@ -19,7 +19,7 @@ from service.cli.train_options import BaseOptions, ConfigOptions, DataOptions, R
 from service.errors import SettingsError
 from service.settings import Settings
 from service.studies.study import Study, StudyReport
-from service.training_spec import TrainingSpec
+from service.training.spec import TrainingSpec
 from training.errors import Stopped
 from training.events import Event, Listener
 
@@ -74,7 +74,7 @@ def _given(context: typer.Context) -> list[str]:
 
 def _run(spec: TrainingSpec, *, json_: bool) -> None:
     # torch is loaded here and not sooner: the command line's help must not wait for it.
-    from service.training_run import run_training
+    from service.training.run import run_training
 
     result = _listening(lambda listen, stop: run_training(spec, settings(), listen, say, stop), json_=json_)
     if not json_:

@@ -26,9 +26,9 @@ def worker(
     if with_parent:
         _end_with_parent()
     chosen = settings()
-    from service.api.logs import configure_logs
+    from service.api.process.logs import configure_logs
     from service.jobs.opening import open_worker
-    from service.registry import open_registry
+    from service.registry.opening import open_registry
 
     opened = open_worker(chosen, open_registry(chosen), slots=slots)
     for number in (signal.SIGTERM, signal.SIGINT):

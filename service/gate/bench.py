@@ -2,9 +2,9 @@
 
 from evaluation.runs.run import NewRun
 from evaluation.suites.store import StoredSuite
-from service.evaluation_request import Wanted, new_run
+from service.evaluation.request import Wanted, new_run
 from service.gate.procedure import Bench
-from service.inference import Inference
+from service.inference.inference import Inference
 from service.settings import Settings
 
 

@@ -18,7 +18,7 @@ from service.generation.outcome import Outcomes
 from service.generation.plan import Plan, Prepared
 from service.generation.request import GenerationRequest
 from service.generation.run import generate
-from service.inference import Inference
+from service.inference.inference import Inference
 from service.settings import Settings
 
 

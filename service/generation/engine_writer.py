@@ -7,7 +7,7 @@ from corpus.synthetic.writing import Ask, Reply
 from evaluation.sampler import GenerateRequest
 from service.engine.sampler import EngineSampler, Route
 from service.generation.form import WritingForm, as_messages
-from service.inference import Inference
+from service.inference.inference import Inference
 
 _LEAST_TOKENS = 16
 """Room for an answer, below which there is no sense in asking."""

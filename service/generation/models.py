@@ -9,12 +9,12 @@ from corpus.synthetic.writing import Writer
 from evaluation.judging.chat_judge import ChatJudge
 from evaluation.judging.judge import Judge
 from evaluation.judging.remote_chat import RemoteChat
+from service.evaluation.judges import open_judge, open_remote_chat
 from service.generation.chat_writer import ChatWriter
 from service.generation.engine_writer import EngineWriter
 from service.generation.judging import judging_by
 from service.generation.request import GenerationOptions, ModelChoices
-from service.inference import Inference
-from service.judging import open_judge, open_remote_chat
+from service.inference.inference import Inference
 from service.settings import Settings
 
 

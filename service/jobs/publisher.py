@@ -8,7 +8,7 @@ from adapters.publication import Submission
 from adapters.registry import Registry
 from adapters.version import Change
 from service.jobs.job import Job
-from service.publication import base_facts, publish_bounded, publish_step
+from service.registry.publication import base_facts, publish_bounded, publish_step
 from service.settings import Settings
 
 _ACTOR = "finetuning"

@@ -7,7 +7,7 @@ from corpus.sources import Source
 from service.files.files import Files
 from service.jobs.job import Job
 from service.settings import Settings
-from service.training_spec import TrainingSpec
+from service.training.spec import TrainingSpec
 
 _NAME = "job.json"
 

@@ -13,8 +13,8 @@ from service.preflight.report import Preflight
 from service.preflight.run import PreflightRequest, fly
 from service.preflight.summary import summary
 from service.preflight.template import FittingEncoder
-from service.training_rows import Rows
-from service.training_spec import TrainingSpec
+from service.training.rows import Rows
+from service.training.spec import TrainingSpec
 from training.events import Listener, WarningEvent
 from training.rows.cache import TokenCache
 

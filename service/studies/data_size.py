@@ -12,7 +12,7 @@ from service.studies.plot import log_x, loss_y, note, save
 from service.studies.point import Point, run_points, write_json
 from service.studies.power_law import PowerLaw, fit
 from service.studies.study import StudyReport, refuse_unfit
-from service.training_spec import TrainingSpec
+from service.training.spec import TrainingSpec
 from training.events import Listener
 
 

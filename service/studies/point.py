@@ -15,8 +15,8 @@ from adapters.manifest import Manifest
 from service.errors import SettingsError
 from service.settings import Settings
 from service.studies.study import PointEvent
-from service.training_spec import TrainingSpec
-from service.warm_start import find_start
+from service.training.spec import TrainingSpec
+from service.training.warm_start import find_start
 from storage.durable import flush
 from training.events import Event, Listener, StartEvent
 
@@ -51,7 +51,7 @@ def run_point(
         AdapterError, TrainingError: see `run_training`.
     """
     # torch is loaded here and not sooner: a study is chosen before anything heavy is.
-    from service.training_run import run_training
+    from service.training.run import run_training
 
     told = _told(spec, settings)
     if spec.overwrite:

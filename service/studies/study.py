@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from service.errors import SettingsError
 from service.settings import Settings
-from service.training_spec import TrainingSpec
+from service.training.spec import TrainingSpec
 from training.events import Event, Listener
 
 

@@ -253,9 +253,7 @@ def test_a_log_probability_that_is_no_number_is_the_samplers_fault(scorer: str) 
             spoilt = replace(last.continuations[-1], logprobs=(math.nan,) * len(last.continuations[-1].logprobs))
             return [*others, replace(last, continuations=(*last.continuations[:-1], spoilt))]
 
-    choosing = replace(
-        CASES[0], choices=((2,), (3,)), choice_texts=("green", "blue"), choice_context_ids=(1,), gold=1
-    )
+    choosing = replace(CASES[0], choices=((2,), (3,)), choice_texts=("green", "blue"), choice_context_ids=(1,), gold=1)
     with pytest.raises(SamplerError, match="a log probability is NaN"):
         evaluate(Faulty({None: BASE}), [None], [choosing], specs(scorer))
 

@@ -32,15 +32,15 @@ from corpus.dataset import load
 from corpus.readers import SUFFIXES
 from corpus.split import leakage
 from service.api.app import create_app
-from service.api.error_mapping import problem_of
-from service.api.keys import Keys
-from service.api.server import listen
+from service.api.auth.keys import Keys
+from service.api.errors.mapping import problem_of
+from service.api.process.server import listen
 from service.cli.console import FAILED, INTERRUPTED, STOPPED_RESUMABLE
 from service.cli.main import app
 from service.engine.errors import QueueFullError
 from service.errors import SettingsError
-from service.evaluation import DEFAULT_METRICS
-from service.inference import Inference
+from service.evaluation.encoding import DEFAULT_METRICS
+from service.inference.inference import Inference
 from service.settings import DEFAULT_MODEL, Settings
 from training.artifacts.checkpoint import Checkpoints, Progress
 from training.config import TrainingConfig

@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from adapters.publication import Submission, publish
 from adapters.registry import Registry
 from service.api.app import open_inference
-from service.api.server import Server
-from service.inference import Inference
+from service.api.process.server import Server
+from service.inference.inference import Inference
 from service.settings import Settings
 
 KINDS: dict[str, dict[str, Any]] = {

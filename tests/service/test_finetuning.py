@@ -8,7 +8,7 @@ import openai
 import pytest
 from openai.types.fine_tuning import FineTuningJob
 
-from service.api.server import Server
+from service.api.process.server import Server
 from service.settings import Settings
 from tests.service.api.conftest import wait_until
 

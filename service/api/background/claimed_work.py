@@ -9,10 +9,10 @@ from typing import Generic, Protocol, TypeVar
 
 from service.api.background.long_work import Stop
 from service.api.background.watcher import Watcher
-from service.api.error_mapping import problem_of
-from service.api.lifecycle import Lifecycle
+from service.api.errors.mapping import problem_of
+from service.api.process.lifecycle import Lifecycle
 from service.engine.errors import EngineClosedError, QueueFullError
-from service.inference import Inference
+from service.inference.inference import Inference
 from storage.errors import StorageUnavailableError
 
 _log = logging.getLogger(__name__)

@@ -5,10 +5,10 @@ from evaluation.runs.errors import StaleRunError
 from evaluation.runs.run import Run
 from service.api.background.claimed_work import ClaimedWork
 from service.api.background.long_work import Stop
-from service.api.lifecycle import Lifecycle
+from service.api.process.lifecycle import Lifecycle
 from service.engine.errors import EngineClosedError
-from service.evaluation_run import Desk, carry_out
-from service.inference import Inference
+from service.evaluation.run import Desk, carry_out
+from service.inference.inference import Inference
 
 
 class EvaluationRunner(ClaimedWork[RunClaim]):

@@ -3,7 +3,7 @@
 import logging
 
 from service.api.background.watcher import Watcher
-from service.api.lifecycle import Lifecycle
+from service.api.process.lifecycle import Lifecycle
 from service.gate.bench import open_bench
 from service.gate.gates import Gates
 from service.gate.procedure import Procedure

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from service.api.errors import ApiError, Problem
+from service.api.errors.problem import ApiError, Problem
 from service.engine.errors import EngineClosedError
 
 T = TypeVar("T")

@@ -10,10 +10,10 @@ from adapters import pins, retention, tags
 from adapters.lineage import lineage
 from adapters.reference import NAME, Reference
 from adapters.version import Change, Version
-from service.api.generation import resolve
-from service.api.pins import let_go
-from service.api.principal import Operator, Publisher, Reader, Ready
-from service.api.residency import Places
+from service.api.answers.generation import resolve
+from service.api.auth.principal import Operator, Publisher, Reader, Ready
+from service.api.residency.pins import let_go
+from service.api.residency.places import Places
 from service.api.routes.adapters import Name, Number
 from service.api.schemas.adapter_life import (
     EventReply,
@@ -30,7 +30,7 @@ from service.api.schemas.adapter_life import (
 )
 from service.api.schemas.adapters import AdapterReply, VersionReply
 from service.api.state import ServerState, State
-from service.version_evaluations import evaluations_of
+from service.evaluation.versions import evaluations_of
 
 router = APIRouter(prefix="/v1/adapters/{name}", tags=["adapters"])
 

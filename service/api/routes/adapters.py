@@ -14,9 +14,9 @@ from adapters.reference import NAME, Reference
 from adapters.search import find
 from adapters.transfer import export
 from adapters.version import Change, Version
-from service.api.pins import unpinning
-from service.api.principal import Publisher, Reader, Ready
-from service.api.residency import Places
+from service.api.auth.principal import Publisher, Reader, Ready
+from service.api.residency.pins import unpinning
+from service.api.residency.places import Places
 from service.api.schemas.adapters import (
     AdapterList,
     AdapterReply,
@@ -28,8 +28,8 @@ from service.api.schemas.adapters import (
 )
 from service.api.schemas.search import SearchQuery
 from service.api.state import ServerState, State
-from service.api.uploads import Uploaded, import_upload, publish_upload
-from service.signing import signing_key
+from service.api.uploads.archives import Uploaded, import_upload, publish_upload
+from service.registry.signing import signing_key
 
 router = APIRouter(prefix="/v1/adapters", tags=["adapters"])
 

@@ -13,9 +13,9 @@ from evaluation.arena.battle import Answer
 from evaluation.arena.leaderboard import leaderboard
 from evaluation.arena.pairs import preference_pairs
 from evaluation.arena.saving import case_of, save
-from service.api.battles import answers_of
-from service.api.generation import resolve
-from service.api.principal import Publisher, Reader, Ready
+from service.api.answers.battles import answers_of
+from service.api.answers.generation import resolve
+from service.api.auth.principal import Publisher, Reader, Ready
 from service.api.schemas.arena import (
     PRINTABLE,
     BattleBody,

@@ -10,13 +10,13 @@ from sse_starlette import JSONServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.api.events import AnswerStream, Events, merged
-from service.api.generation import Running, finish, prepare, start
-from service.api.logprobs import chat_logprobs
-from service.api.model_choice import blamed_param, openai_choice
-from service.api.openai_stream import DONE, dumped, error_events
-from service.api.principal import Reader, Ready
-from service.api.prompts import chat_prompt
+from service.api.answers.generation import Running, finish, prepare, start
+from service.api.answers.logprobs import chat_logprobs
+from service.api.answers.model_choice import blamed_param, openai_choice
+from service.api.answers.prompts import chat_prompt
+from service.api.answers.usage import usage_of_all
+from service.api.answers.wanted import ParamNames, Wanted
+from service.api.auth.principal import Reader, Ready
 from service.api.schemas.chat import (
     AnswerMessage,
     ChatChoice,
@@ -28,9 +28,9 @@ from service.api.schemas.chat import (
 )
 from service.api.schemas.openai import DEFAULT_TEMPERATURE
 from service.api.state import State
-from service.api.usage import usage_of_all
-from service.api.wanted import ParamNames, Wanted
-from service.inference import Inference
+from service.api.streams.events import AnswerStream, Events, merged
+from service.api.streams.openai import DONE, dumped, error_events
+from service.inference.inference import Inference
 
 router = APIRouter(prefix="/v1/chat", tags=["openai"])
 

@@ -10,18 +10,18 @@ from sse_starlette import JSONServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.api.completion_text import CompletionText
-from service.api.events import AnswerStream, Events, merged
-from service.api.generation import Running, finish, prepare, start
-from service.api.model_choice import blamed_param, openai_choice
-from service.api.openai_stream import DONE, dumped, error_events
-from service.api.principal import Reader, Ready
-from service.api.prompts import text_prompt, token_prompt
+from service.api.answers.completion_text import CompletionText
+from service.api.answers.generation import Running, finish, prepare, start
+from service.api.answers.model_choice import blamed_param, openai_choice
+from service.api.answers.prompts import text_prompt, token_prompt
+from service.api.answers.usage import usage_of_all
+from service.api.answers.wanted import ParamNames, Wanted
+from service.api.auth.principal import Reader, Ready
 from service.api.schemas.completions import CompletionRequest, TextCompletion
 from service.api.schemas.openai import DEFAULT_TEMPERATURE
 from service.api.state import State
-from service.api.usage import usage_of_all
-from service.api.wanted import ParamNames, Wanted
+from service.api.streams.events import AnswerStream, Events, merged
+from service.api.streams.openai import DONE, dumped, error_events
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 

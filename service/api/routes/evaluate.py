@@ -8,20 +8,20 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from evaluation.runs.run import NewRun, Run
+from service.api.answers.generation import resolve
+from service.api.auth.keys import Principal
+from service.api.auth.principal import Reader, Ready
 from service.api.background.long_work import Stop
-from service.api.cases import specs_of, suite_of
-from service.api.disconnect import until_disconnect
-from service.api.error_mapping import problem_of
-from service.api.errors import invalid
-from service.api.generation import resolve
-from service.api.keys import Principal
-from service.api.principal import Reader, Ready
-from service.api.request_id import access_record
+from service.api.errors.mapping import problem_of
+from service.api.errors.problem import invalid
+from service.api.middleware.request_id import access_record
 from service.api.schemas.evaluation_request import EvaluateBody
 from service.api.schemas.evaluations import RunReply
 from service.api.state import ServerState, State
-from service.evaluation_request import Wanted, new_run
-from service.inference import Inference
+from service.api.streams.disconnect import until_disconnect
+from service.api.uploads.cases import specs_of, suite_of
+from service.evaluation.request import Wanted, new_run
+from service.inference.inference import Inference
 from service.settings import Settings
 
 router = APIRouter(tags=["evaluation"])

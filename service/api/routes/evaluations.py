@@ -14,9 +14,7 @@ from evaluation.reports.html import to_html
 from evaluation.reports.markdown import to_markdown
 from evaluation.runs.run import RunStatus
 from evaluation.runs.runs import RunFilter
-from service.api.followed import stream_of, wants_stream
-from service.api.principal import Publisher, Reader
-from service.api.run_events import RUN_EVENT_IDS, followed_run
+from service.api.auth.principal import Publisher, Reader
 from service.api.schemas.evaluations import (
     ComparisonList,
     RunCaseList,
@@ -28,8 +26,10 @@ from service.api.schemas.evaluations import (
 from service.api.schemas.listing import After
 from service.api.schemas.schema import ModelName
 from service.api.state import State
-from service.evaluation_comparison import Side, compare_runs
-from service.evaluation_report import run_report
+from service.api.streams.followed import stream_of, wants_stream
+from service.api.streams.run_events import RUN_EVENT_IDS, followed_run
+from service.evaluation.comparison import Side, compare_runs
+from service.evaluation.report import run_report
 from service.page import Page
 
 router = APIRouter(prefix="/evaluations", tags=["evaluation"])

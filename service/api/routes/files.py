@@ -10,15 +10,15 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
+from service.api.auth.principal import Publisher
 from service.api.background.long_work import Stop
-from service.api.disconnect import until_disconnect
-from service.api.errors import invalid
-from service.api.forms import FileForm, read_form
-from service.api.preflights import Looked, preflight_of
-from service.api.principal import Publisher
+from service.api.errors.problem import invalid
+from service.api.jobs.preflights import Looked, preflight_of
 from service.api.schemas.files import FileDeleted, FileList, FileReply, FileReport
 from service.api.schemas.listing import After
 from service.api.state import State
+from service.api.streams.disconnect import until_disconnect
+from service.api.uploads.forms import FileForm, read_form
 from service.files.stored_file import SUFFIXES
 from service.jobs.request import WeightedFile
 from service.page import Order

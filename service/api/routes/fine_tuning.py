@@ -6,17 +6,17 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from service.api.auth.principal import Publisher
 from service.api.background.long_work import Stop
-from service.api.disconnect import until_disconnect
-from service.api.followed import stream_of, wants_stream
-from service.api.job_creation import create_job, metadata_filter
-from service.api.job_estimate import estimate_of
-from service.api.job_events import JOB_EVENT_IDS, followed_job
-from service.api.principal import Publisher
+from service.api.jobs.creation import create_job, metadata_filter
+from service.api.jobs.estimate import estimate_of
 from service.api.schemas.estimate import EstimateReply
 from service.api.schemas.fine_tuning import CheckpointList, EventList, JobList, JobReply
 from service.api.schemas.listing import After
 from service.api.state import ServerState, State
+from service.api.streams.disconnect import until_disconnect
+from service.api.streams.followed import stream_of, wants_stream
+from service.api.streams.job_events import JOB_EVENT_IDS, followed_job
 from service.jobs.job import Job
 from service.jobs.request import JobRequest
 

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from adapters.reference import Reference
-from service.api.generation import resolve
-from service.api.principal import Publisher, Reader, Ready
+from service.api.answers.generation import resolve
+from service.api.auth.principal import Publisher, Reader, Ready
 from service.api.routes.adapters import Name
 from service.api.schemas.gates import (
     GateBody,

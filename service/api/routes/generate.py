@@ -11,11 +11,12 @@ from sse_starlette import JSONServerSentEvent, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.api.events import AnswerStream, Events, merged
-from service.api.generation import Running, finish, prepare, start
-from service.api.logprobs import token_infos
-from service.api.principal import Reader, Ready
-from service.api.prompts import Encode, chat_prompt, text_prompt
+from service.api.answers.generation import Running, finish, prepare, start
+from service.api.answers.logprobs import token_infos
+from service.api.answers.prompts import Encode, chat_prompt, text_prompt
+from service.api.answers.usage import usage_of_all, usage_of_one
+from service.api.answers.wanted import ParamNames, Wanted
+from service.api.auth.principal import Reader, Ready
 from service.api.schemas.adapter_use import model_choice
 from service.api.schemas.generate import (
     DEFAULT_TEMPERATURE,
@@ -27,10 +28,9 @@ from service.api.schemas.generate import (
     Output,
 )
 from service.api.state import State
-from service.api.usage import usage_of_all, usage_of_one
-from service.api.wanted import ParamNames, Wanted
+from service.api.streams.events import AnswerStream, Events, merged
 from service.engine.request import Answer
-from service.inference import Inference
+from service.inference.inference import Inference
 
 router = APIRouter(tags=["generation"])
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from service.api.principal import Publisher, Ready
+from service.api.auth.principal import Publisher, Ready
 from service.api.schemas.generations import (
     GenerateDataBody,
     GenerationDetail,

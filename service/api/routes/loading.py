@@ -6,11 +6,11 @@ from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
 from adapters.reference import Reference
-from service.api.errors import invalid
-from service.api.generation import resolve
-from service.api.pins import unpin
-from service.api.principal import Operator, Ready
-from service.api.residency import Places
+from service.api.answers.generation import resolve
+from service.api.auth.principal import Operator, Ready
+from service.api.errors.problem import invalid
+from service.api.residency.pins import unpin
+from service.api.residency.places import Places
 from service.api.schemas.adapters import VersionReply
 from service.api.schemas.loading import LoraBody, Unloaded
 from service.api.state import State

@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from adapters.manifest import ASSUMED
-from service.api.generation import resolve
-from service.api.principal import Reader, Ready
+from service.api.answers.generation import resolve
+from service.api.auth.principal import Reader, Ready
 from service.api.schemas.models import Model, ModelList
 from service.api.state import ServerState, State
-from service.inference import Inference
-from service.target import Target
+from service.inference.inference import Inference
+from service.inference.target import Target
 
 router = APIRouter(prefix="/v1/models", tags=["openai"])
 

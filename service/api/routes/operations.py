@@ -5,9 +5,9 @@ from importlib.metadata import version
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from service.api.exposition import CONTENT_TYPE, exposition
-from service.api.lifecycle import RETRY_AFTER_SECONDS
-from service.api.principal import Caller
+from service.api.auth.principal import Caller
+from service.api.metrics.exposition import CONTENT_TYPE, exposition
+from service.api.process.lifecycle import RETRY_AFTER_SECONDS
 from service.api.state import State
 
 router = APIRouter(tags=["operations"])

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from evaluation.suites.suite import Suite
-from service.api.principal import Publisher, Reader
+from service.api.auth.principal import Publisher, Reader
 from service.api.schemas.suites import SuiteDeleted, SuiteList, SuiteReply, SuiteWithCases
 from service.api.state import State
-from service.api.suite_uploads import FORMS, read_suite
+from service.api.uploads.suites import FORMS, read_suite
 
 router = APIRouter(prefix="/suites", tags=["evaluation"])
 

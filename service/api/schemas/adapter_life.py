@@ -11,11 +11,11 @@ from adapters.lineage import Ancestor, Lineage
 from adapters.retention import MAX_KEEP
 from adapters.tags import MAX_VALUE_CHARS
 from adapters.version import Event, Version
-from service.api.residency import Places
+from service.api.residency.places import Places
 from service.api.schemas.adapters import Reason, VersionReply
 from service.api.schemas.evaluate import finite
 from service.api.schemas.schema import Reply, Schema
-from service.version_evaluations import VersionEvaluation
+from service.evaluation.versions import VersionEvaluation
 
 Number = Annotated[int, Field(ge=1, le=999_999_999)]
 Keep = Annotated[int, Field(ge=1, le=MAX_KEEP)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, Tag
 
 from service.api.schemas.schema import ModelName, Schema
-from service.target import ModelChoice, WeightedAdapter
+from service.inference.target import ModelChoice, WeightedAdapter
 
 MAX_MERGED = 8
 Weight = Annotated[float, Field(ge=-10, le=10)]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from adapters.version import Adapter, Version
-from service.api.residency import Place, Places
+from service.api.residency.places import Place, Places
 from service.api.schemas.evaluate import finite
 from service.api.schemas.schema import Reply, Schema
 from service.engine.residency.residency import Placement

@@ -12,7 +12,7 @@ from evaluation.suites.suite import Suite, SuiteCase
 from service.api.schemas.evaluate import CaseReply, ModelReply, finite
 from service.api.schemas.schema import Reply
 from service.api.schemas.times import unix
-from service.evaluation_comparison import Comparison
+from service.evaluation.comparison import Comparison
 from service.page import Page
 
 

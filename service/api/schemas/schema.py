@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.api.errors import printable
+from service.api.errors.problem import printable
 
 MAX_TEXT_CHARS = 1 << 20
 MAX_PROMPTS = 256

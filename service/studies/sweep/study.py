@@ -14,13 +14,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from service.errors import SettingsError
-from service.publication import check_bounds, publish_folder
+from service.registry.publication import check_bounds, publish_folder
 from service.settings import Settings
 from service.studies.point import lineage_of, run_point
 from service.studies.study import PointEvent, StudyReport, refuse_unfit
 from service.studies.sweep.report import write_report
 from service.studies.sweep.space import Sweep
-from service.training_spec import TrainingSpec
+from service.training.spec import TrainingSpec
 from training.errors import DivergedError, Stopped
 from training.events import EvalEvent, Event, Listener
 

@@ -49,7 +49,11 @@ def test_cases_stand_in_the_file_or_beside_it(tmp_path: Path) -> None:
         (SUMS + "thresholds: {rouge_l: 1}", None, r"sums\.yaml: thresholds: no scorer of the suite gives rouge_l"),
         (SUMS + "thresholds: {exact_match: .nan}", None, r"sums\.yaml: thresholds: exact_match is nan"),
         (SUMS + "generation: {max_tokens: 0}", None, r"sums\.yaml: generation: max_tokens is 0"),
-        ("name: &a sums\ndescription: *a\ncases: [{prompt: a}]", None, r"line 2, column 14: aliases \(\*name\) are not"),
+        (
+            "name: &a sums\ndescription: *a\ncases: [{prompt: a}]",
+            None,
+            r"line 2, column 14: aliases \(\*name\) are not",
+        ),
         ("cases: " + "[" * 5000, None, r"sums\.yaml cannot be read as YAML: it is nested too deeply"),
         ('{"cases": ' + "[" * 200_000, None, r"sums\.yaml begins with \{ and cannot be read as JSON: .* too deeply"),
         ('{"name": "sums", "cases": [{"prompt": "\\ud83d"}]}', None, "cannot be read as JSON: text with a lone surrog"),
@@ -59,7 +63,11 @@ def test_cases_stand_in_the_file_or_beside_it(tmp_path: Path) -> None:
         ("name: sums\ncases: [{messages: [{role: robot, content: 5}]}]", None, "case 0: messages: .*role 'robot'"),
         ("name: sums\ncases: [{messages: [{role: user, content: 5}]}]", None, "case 0: messages: message 1: content"),
         ("name: sums\ncases: [{prompt: a}, {prompt: a, fields: {x: .nan}}]", None, "case 1 holds a number that is NaN"),
-        ('name: sums\ndescription: "\\ud83d"\ncases: [{prompt: a}]', None, "the suite holds text with a lone surrogate"),
+        (
+            'name: sums\ndescription: "\\ud83d"\ncases: [{prompt: a}]',
+            None,
+            "the suite holds text with a lone surrogate",
+        ),
         ("name: !!python/object/apply:os.getcwd []\ncases: [{prompt: a}]", None, "cannot be read as YAML"),
     ],
 )

@@ -19,8 +19,8 @@ from starlette.testclient import TestClient
 from adapters.registry import Registry
 from service.api.app import create_app
 from service.api.app import open_inference as load_inference
-from service.api.lifecycle import Lifecycle
-from service.inference import Inference
+from service.api.process.lifecycle import Lifecycle
+from service.inference.inference import Inference
 from service.settings import Settings
 
 LOCAL = "http://127.0.0.1"

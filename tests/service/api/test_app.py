@@ -6,9 +6,9 @@ from starlette.testclient import TestClient
 
 from adapters.registry import Registry
 from service.api.app import create_app, open_inference
-from service.api.lifecycle import Lifecycle
+from service.api.process.lifecycle import Lifecycle
 from service.errors import SettingsError
-from service.inference import Inference
+from service.inference.inference import Inference
 from service.settings import Settings
 from tests.service.api.conftest import LOCAL, error_of, wait_until
 

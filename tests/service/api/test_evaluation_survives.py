@@ -39,7 +39,7 @@ def served(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], httpx.Cl
         "LORAD_PORT": "0",
     }
     code = (
-        "from service.api.server import serve; from service.settings import Settings; "
+        "from service.api.process.server import serve; from service.settings import Settings; "
         "serve(Settings(), on_ready=lambda url: print(url, flush=True))"
     )
     with subprocess.Popen(

@@ -11,7 +11,7 @@ from lm_eval.models.openai_completions import LocalChatCompletion, LocalCompleti
 
 from evaluation.harness.catalogue import benchmark
 from evaluation.harness.task_files import write_tasks
-from service.api.server import Server
+from service.api.process.server import Server
 from service.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.evaluation.harness.conftest import write_files

@@ -10,7 +10,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from service.api.server import Server
+from service.api.process.server import Server
 from service.engine.errors import EngineFailedError
 from service.engine.request import Delta
 from service.engine.stream import TokenStream

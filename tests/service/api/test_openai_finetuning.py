@@ -7,7 +7,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from service.api.server import Server
+from service.api.process.server import Server
 from service.settings import Settings
 from tests.service.api.conftest import wait_until
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from corpus.dataset import load
-from service.api.server import Server
+from service.api.process.server import Server
 from service.settings import Settings
 from tests.service.api.conftest import archive_of, wait_until
 from tests.service.cli.conftest import Outcome, Run

@@ -31,7 +31,7 @@ def local(tmp_path: Path, tiny_base_folder: Path) -> Settings:
 
 @pytest.fixture
 def remote(local: Settings) -> Iterator[Settings]:
-    from service.api.server import Server
+    from service.api.process.server import Server
 
     ready = threading.Event()
     server = Server(local.model_copy(update={"port": 0}), on_ready=lambda _url: ready.set())

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.api.server import Server
+from service.api.process.server import Server
 from service.generation.engine_writer import EngineWriter
 from service.settings import Settings
 from tests.service.api.conftest import wait_until

@@ -11,7 +11,7 @@ from evaluation.scorers.spec import ScorerSpec
 from evaluation.settings import GenerationSettings
 from evaluation.suites.store import Suites
 from evaluation.suites.suite import Suite, SuiteCase
-from service.registry import open_registry
+from service.registry.opening import open_registry
 from service.settings import Settings
 from tests.service.cli.conftest import Run
 
@@ -40,7 +40,7 @@ def local(run: Run, home: Path, make_adapter: Callable[..., Path], tmp_path: Pat
 
 @pytest.fixture
 def remote(local: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    from service.api.server import Server
+    from service.api.process.server import Server
 
     ready = threading.Event()
     server = Server(Settings(port=0), on_ready=lambda _url: ready.set())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.api.server import Server
+from service.api.process.server import Server
 from service.settings import Settings
 from tests.service.api.conftest import wait_until
 from tests.service.cli.conftest import Run

@@ -26,7 +26,7 @@ def test_light_commands_leave_what_is_heavy_unloaded(arguments: list[str], tmp_p
 
 
 def test_importing_the_training_configuration_leaves_torch_unloaded() -> None:
-    code = "import sys, training.config, service.training_spec; sys.exit(3 if 'torch' in sys.modules else 0)"
+    code = "import sys, training.config, service.training.spec; sys.exit(3 if 'torch' in sys.modules else 0)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

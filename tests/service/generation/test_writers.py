@@ -11,8 +11,8 @@ from evaluation.settings import GenerationSettings
 from service.generation.chat_writer import ChatWriter
 from service.generation.engine_writer import EngineWriter
 from service.generation.errors import WriterUnavailableError
-from service.inference import Inference
-from service.registry import open_registry
+from service.inference.inference import Inference
+from service.registry.opening import open_registry
 from service.settings import Settings
 
 

@@ -16,7 +16,7 @@ from service.jobs.jobs import Jobs
 from service.jobs.launcher import Launcher
 from service.jobs.opening import open_jobs, open_worker
 from service.jobs.request import JobRequest
-from service.registry import open_registry
+from service.registry.opening import open_registry
 from service.settings import Settings
 
 ROWS = [{"prompt": f"What is {number}?", "completion": f"It is {number * 2}."} for number in range(24)]

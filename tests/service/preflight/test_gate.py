@@ -10,8 +10,8 @@ from service.preflight.auto import AutoChoice
 from service.preflight.decision import keep_choices
 from service.preflight.events import AutoEvent
 from service.preflight.gate import pass_gate
-from service.training_rows import read_rows
-from service.training_spec import TrainingSpec
+from service.training.rows import read_rows
+from service.training.spec import TrainingSpec
 from training.config import AskedConfig, TrainingConfig
 from training.events import Event, WarningEvent
 

@@ -10,9 +10,9 @@ import pytest
 
 from service.api.background.claimed_work import ClaimedWork
 from service.api.background.long_work import Stop
-from service.api.lifecycle import Lifecycle
+from service.api.process.lifecycle import Lifecycle
 from service.engine.errors import EngineClosedError, QueueFullError
-from service.inference import Inference
+from service.inference.inference import Inference
 from storage.errors import DamagedFolderError, StorageUnavailableError
 from tests.service.api.conftest import wait_until
 

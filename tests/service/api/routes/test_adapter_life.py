@@ -8,8 +8,8 @@ from adapters.base_facts import BaseFacts
 from adapters.manifest import BaseIdentity, GoldenLogits, Manifest
 from adapters.publication import Submission
 from adapters.reference import Reference
-from service.publication import publish_bounded, publish_step
-from service.registry import open_registry
+from service.registry.opening import open_registry
+from service.registry.publication import publish_bounded, publish_step
 from tests.service.api.conftest import Running, RunServer, archive_of, error_of, running, upload
 
 

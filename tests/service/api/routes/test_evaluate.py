@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from evaluation.sampler import Completion, GenerateRequest
-from service.api.lifespan import MAX_EVALUATIONS
+from service.api.process.lifespan import MAX_EVALUATIONS
 from service.engine.sampler import EngineSampler
 from tests.service.api.conftest import AsgiCall, Running, RunServer, error_of, wait_until
 

@@ -8,7 +8,7 @@ from evaluation.scorers.spec import ScorerSpec
 from evaluation.settings import GenerationSettings
 from evaluation.suites.store import Suites
 from evaluation.suites.suite import Suite, SuiteCase
-from service.registry import open_registry
+from service.registry.opening import open_registry
 from tests.service.api.conftest import Running, RunServer, error_of, upload
 
 LOSS = "promote to prod if loss <= prod"

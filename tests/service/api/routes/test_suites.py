@@ -142,7 +142,7 @@ def test_suites_are_added_with_the_right_to_train(run_server: RunServer) -> None
 
 
 def test_a_suite_has_as_many_cases_as_may_be(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.api.cases.MAX_CASES", 1)
+    monkeypatch.setattr("service.api.uploads.cases.MAX_CASES", 1)
     add(client, name="small", cases=SUITE["cases"][:1])
     for path, body in (("/suites", SUITE), ("/evaluate", {"models": [None], "suite": SUITE})):
         refused = client.post(path, json=body)

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from service.api.schemas.adapter_use import model_choice
 from service.api.schemas.generate import GenerateBody
-from service.target import ModelChoice, WeightedAdapter
+from service.inference.target import ModelChoice, WeightedAdapter
 
 HALVES = {"merge": [{"adapter": "a", "weight": 0.5}, {"adapter": "b:2", "weight": -10}]}
 

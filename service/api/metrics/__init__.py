@@ -1,0 +1,1 @@
+"""What Prometheus scrapes, and how much of it each tenant may see."""

@@ -1,0 +1,1 @@
+"""Where adapters are, and which an operator keeps on the device."""

@@ -1,0 +1,1 @@
+"""Server-sent events: answers as they are written, and what happens to jobs and runs as it happens."""

@@ -1,0 +1,1 @@
+"""What clients send that is no JSON object: archives, files, suites and their cases."""

@@ -1,0 +1,1 @@
+"""Evaluations on this process's engine: asked for, carried out, compared and told."""

@@ -1,0 +1,1 @@
+"""The registry that the settings name, and the one way into it."""
