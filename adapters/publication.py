@@ -46,6 +46,8 @@ class Submission:
     tags: Mapping[str, str] = field(default_factory=dict)
     change: Change = field(default_factory=Change)
     """Who publishes, and why."""
+    guard: Callable[[Session], None] = lambda _session: None
+    """Called first in the transaction that publishes; what it raises leaves everything as it was."""
 
 
 def publish(registry: Registry, submission: Submission, base: BaseFacts) -> Version:
@@ -112,6 +114,7 @@ def _publish(
         content = _staged_content(submission, staged, base)
         registry.folders.seal(staged)
         with registry.writing() as session:
+            submission.guard(session)
             registry.folders.publish(staged, folder_key(content.digest))
             adapter = _adapter(session, submission)
             row = add(session, adapter, content)

@@ -2,10 +2,12 @@
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
@@ -18,9 +20,10 @@ from service.files.tables import FileRow
 from service.page import Order, Page
 from storage.database import Database
 from storage.durable import staged_file
-from storage.errors import StagedFolderError
+from storage.errors import StagedFolderError, UnknownObjectError
 from storage.objects.store import ObjectStore
 
+Place = TypeVar("Place")
 Uses = Callable[[str, str], str | None]
 """The id of a job of this tenant that still reads this file."""
 
@@ -62,7 +65,8 @@ class Files:
         Raises:
             InvalidFileError: its name or format cannot be used, or it is empty.
             FileTooLargeError, TooManyFilesError: it is beyond a bound.
-            StorageError: the store or the database is full or away; nothing is kept.
+            StorageError: the store or the database is full or away. Nothing is kept but, where the database's answer
+                was lost, bytes without a row, which `sweep` removes.
         """
         filename = checked_filename(filename)
         file_id = f"file-{secrets.token_hex(12)}"
@@ -83,7 +87,8 @@ class Files:
         )
         try:
             self._insert(row)
-        except BaseException:
+        except TooManyFilesError:
+            # After any other error the row may be there all the same: the answer to a commit can be lost.
             self._objects.delete(_key(tenant, file_id))
             raise
         return _stored(row)
@@ -171,8 +176,29 @@ class Files:
         self._local(_stored(row)).unlink(missing_ok=True)
 
     def sweep(self, older_than_seconds: float) -> None:
-        """Removes what killed uploads left on this machine."""
+        """Removes what killed uploads left on this machine, untouched for that long, and copies of deleted files."""
         sweep(self._cache, older_than_seconds)
+        copies = {path: path.name.partition(".")[0] for path in self._cache.glob("*/file-*.*")}
+        for path in self._without_row(copies):
+            path.unlink(missing_ok=True)
+
+    def sweep_objects(self, older_than_seconds: float) -> None:
+        """Removes bytes that old whose row was never written, or whose deletion was cut off.
+
+        Raises:
+            StorageError: the store is away.
+        """
+        limit = time.time() - older_than_seconds
+        objects = {key: key.rpartition("/")[2] for key in self._objects.keys("files/")}
+        for key in self._without_row(objects):
+            with suppress(UnknownObjectError):
+                if self._objects.written_at(key) <= limit:
+                    self._objects.delete(key)
+
+    def _without_row(self, ids: Mapping[Place, str]) -> Iterable[Place]:
+        with self._database.reading() as session:
+            known = set(session.scalars(select(FileRow.id)))
+        return [place for place, file_id in ids.items() if file_id not in known]
 
     def _insert(self, row: FileRow) -> None:
         with self._database.session() as session:

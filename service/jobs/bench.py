@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from adapters.registry import Registry
 from service.files.files import Files
 from service.jobs.launcher import Launcher
 from service.jobs.publisher import Publisher
@@ -19,6 +20,7 @@ class Bench:
     launcher: Launcher
     files: Files
     objects: ObjectStore
+    registry: Registry
     publisher: Publisher
     settings: Settings
     short_of_memory: Callable[[], bool]

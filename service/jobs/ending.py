@@ -93,7 +93,9 @@ class Ending:
 
     def _put_back(self, why: Why) -> None:
         delay = self._bench.settings.job_retry_seconds if why == "memory" else 0
-        self.insist(lambda: self._bench.queue.put_back(self._claim, _REASONS[why], delay, blameless=True))
+        # A job that never gets as far as a step while serving needs the memory would otherwise load its base for ever.
+        blameless = why != "memory" or self._report.step is not None
+        self.insist(lambda: self._bench.queue.put_back(self._claim, _REASONS[why], delay, blameless=blameless))
 
     def _succeed(self, report: TrainerReport) -> None:
         assert report.result is not None
@@ -104,9 +106,10 @@ class Ending:
             if isinstance(result.get(name), int | float)
         }
         job, queue = self._claim.job, self._bench.queue
-        # A claim that is over must not publish; should it end just now, the next attempt finds this version.
+        # Early: nothing is copied and checked for a claim that is over. The guard decides.
         self.insist(self._hold.renew)
-        model = self.insist(lambda: self._bench.publisher.publish(job, self._output, metrics))
+        guard = queue.guard(self._claim)
+        model = self.insist(lambda: self._bench.publisher.publish(job, self._output, metrics, guard))
         self.insist(lambda: queue.succeed(self._claim, model, int(result["trained_tokens"])))
         self._clean_up()
 

@@ -1,15 +1,21 @@
-"""What jobs leave behind that no run clears away: its worker was killed, or the job ended while nobody had it."""
+"""What is left behind that nobody clears away at once: a worker, an upload or a publication was killed on its way."""
 
 import logging
 import shutil
 from pathlib import Path
 
+from adapters.registry import Registry
+from service.files.files import Files
 from service.jobs.queue import Queue
 from service.jobs.stored_run import drop_run
 from storage.errors import StorageError
 from storage.objects.store import ObjectStore
 
 _log = logging.getLogger(__name__)
+
+
+_ABANDONED_SECONDS = 24 * 3600.0
+"""After which nobody is on the way any more with what has no row."""
 
 
 def clear_leftovers(queue: Queue, objects: ObjectStore, workspaces: Path) -> None:
@@ -31,3 +37,20 @@ def clear_leftovers(queue: Queue, objects: ObjectStore, workspaces: Path) -> Non
             queue.forget_state(job)
     except StorageError as error:
         _log.warning("what jobs left behind is cleared later: %s", error)
+
+
+def sweep_stores(registry: Registry, files: Files, objects: ObjectStore) -> None:
+    """Deletes what lies in the stores for a day and no row names; what cannot go now stays.
+
+    Args:
+        registry: of adapter versions, with the store of their folders.
+        files: what jobs train on.
+        objects: where both lie.
+    """
+    try:
+        registry.sweep(_ABANDONED_SECONDS)
+        files.sweep(_ABANDONED_SECONDS)
+        files.sweep_objects(_ABANDONED_SECONDS)
+        objects.sweep(_ABANDONED_SECONDS)
+    except StorageError as error:
+        _log.warning("what was left in the stores is cleared later: %s", error)

@@ -51,6 +51,7 @@ def open_bench(settings: Settings, registry: Registry, launcher: Launcher | None
         launcher=launcher or local_launcher(settings),
         files=open_files(settings, database, open_jobs(settings, database).uses),
         objects=open_objects(settings.objects),
+        registry=registry,
         publisher=Publisher(registry, settings),
         settings=settings,
         short_of_memory=_memory_watch(settings.min_free_memory_bytes),

@@ -1,6 +1,9 @@
 """From a trainer's folder to a version that answers requests."""
 
+from collections.abc import Callable
 from pathlib import Path
+
+from sqlalchemy.orm import Session
 
 from adapters.base_facts import BaseFacts
 from adapters.errors import SupersededJobError
@@ -12,6 +15,8 @@ from service.registry.publication import base_facts, publish_bounded, publish_st
 from service.settings import Settings
 
 _ACTOR = "finetuning"
+Guard = Callable[[Session], None]
+"""Raises where whoever publishes may not any more."""
 
 
 class Publisher:
@@ -22,26 +27,39 @@ class Publisher:
         self._settings = settings
         self._facts: BaseFacts | None = None
 
-    def publish(self, job: Job, output: Path, metrics: dict[str, float]) -> str:
+    def publish(self, job: Job, output: Path, metrics: dict[str, float], guard: Guard) -> str:
         """The finished adapter as the next version of the job's name; gives the pinned `name:N`.
+
+        Args:
+            job: which has ended well.
+            output: the trainer's folder.
+            metrics: of the training.
+            guard: see `Submission.guard`.
 
         Raises:
             AdapterError: it cannot be published here.
             StorageError: the store or the database is away.
         """
-        submission = self._submission(job, output, metrics)
+        submission = self._submission(job, output, metrics, guard)
         version = publish_bounded(self._registry, submission, self._base(), self._settings)
         return str(version.reference)
 
-    def publish_checkpoint(self, job: Job, folder: Path, step: int) -> bool:
+    def publish_checkpoint(self, job: Job, folder: Path, step: int, guard: Guard) -> bool:
         """A checkpoint as `name:ckpt-step-N`; False where a newer job's checkpoints have the name.
+
+        Args:
+            job: which is running.
+            folder: of the checkpoint.
+            step: optimiser steps so far.
+            guard: see `Submission.guard`.
 
         Raises:
             AdapterError: it cannot be published here.
             StorageError: the store or the database is away.
         """
         try:
-            publish_step(self._registry, self._submission(job, folder, {}), self._base(), self._settings, step)
+            submission = self._submission(job, folder, {}, guard)
+            publish_step(self._registry, submission, self._base(), self._settings, step)
         except SupersededJobError:
             return False
         return True
@@ -51,7 +69,7 @@ class Publisher:
             self._facts = base_facts(self._settings.base_model, self._settings)
         return self._facts
 
-    def _submission(self, job: Job, folder: Path, metrics: dict[str, float]) -> Submission:
+    def _submission(self, job: Job, folder: Path, metrics: dict[str, float], guard: Guard) -> Submission:
         return Submission(
             tenant=job.tenant,
             name=job.name,
@@ -61,4 +79,5 @@ class Publisher:
             lineage={"job": job.id, "files": [file.file for file in job.request.training]},
             job_id=job.id,
             change=Change(actor=_ACTOR, reason=f"job {job.id}"),
+            guard=guard,
         )

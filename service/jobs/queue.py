@@ -5,7 +5,7 @@ with a look at the token, so a worker that was thought dead and comes back chang
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, cast
@@ -68,6 +68,16 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """Jobs that have not ended."""
+
+    num_queued: int
+    """Those that may not be claimed yet as well."""
+    leases: Mapping[str, datetime | None]
+    """Of claimed jobs, by id: until when."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class QueueLimits:
     """Bounds of the queue."""
 
@@ -115,6 +125,17 @@ class Queue:
             row = _held(session, claim)
             row.lease_until = now_of(session) + timedelta(seconds=self.limits.lease_seconds)
             return cast(Wanted, row.wanted)
+
+    def guard(self, claim: Claim) -> Callable[[Session], None]:
+        """Lets a transaction on the queue's database go on only while the claim is held, and holds it until its end.
+
+        What it gives raises StaleClaimError.
+        """
+
+        def check(session: Session) -> None:
+            _held(session, claim)
+
+        return check
 
     def record(self, claim: Claim, progress: Progress) -> None:
         """Takes down news; all of it or nothing.
@@ -173,9 +194,19 @@ class Queue:
             if pausing:
                 set_status(session, row, "paused", NewEvent(message="The job is paused"), now)
                 return
-            row.attempts -= blameless
+            row.attempts = max(0, row.attempts - blameless)
             set_status(session, row, "queued", NewEvent(level="info" if blameless else "warn", message=reason), now)
             row.not_before = now + timedelta(seconds=delay_seconds) if delay_seconds else None
+
+    def outlook(self) -> Outlook:
+        """What may still be to do, also for workers that could not claim anything just now."""
+        rows = select(JobRow.id, JobRow.status, JobRow.lease_until).where(JobRow.status.in_((*CLAIMED, "queued")))
+        with self._database.reading() as session:
+            found = session.execute(rows).all()
+        return Outlook(
+            num_queued=sum(row.status == "queued" for row in found),
+            leases={row.id: row.lease_until for row in found if row.status != "queued"},
+        )
 
     def has_ended(self, job_id: str) -> bool:
         """Whether nothing will happen to the job any more."""

@@ -214,7 +214,9 @@ class JobRun:
             try:
                 # Linked, because the trainer drops old checkpoints at any moment.
                 shutil.copytree(self._output / "checkpoints" / f"step-{step}", held, copy_function=os.link)
-                return self._bench.publisher.publish_checkpoint(self._claim.job, held, step)
+                return self._bench.publisher.publish_checkpoint(
+                    self._claim.job, held, step, self._bench.queue.guard(self._claim)
+                )
             except (FileNotFoundError, shutil.Error):
                 return False
             except AdapterError as error:

@@ -31,6 +31,7 @@ class StoredRun:
     def __init__(self, objects: ObjectStore, claim: Claim, output: Path) -> None:
         self._objects = objects
         self._job = claim.job
+        self._token = claim.token
         self._root = _root(claim.job)
         self._prefix = f"{self._root}{claim.token}"
         self._folder = output / _CHECKPOINTS
@@ -75,14 +76,14 @@ class StoredRun:
         return state_key
 
     def drop_unused(self, state_key: str) -> None:
-        """Deletes what the state does not lead to.
+        """Deletes what the state does not lead to; what a later claim wrote stays.
 
         Raises:
             StorageError: the store is away.
         """
         kept = tuple(f"{prefix}/" for prefix in self._stored.values())
         for key in list(self._objects.keys(self._root)):
-            if key != state_key and not key.startswith(kept):
+            if key != state_key and not key.startswith(kept) and not self._is_later(key):
                 self._objects.delete(key)
 
     def drop_all(self) -> None:
@@ -92,6 +93,11 @@ class StoredRun:
             StorageError: the store is away.
         """
         drop_run(self._objects, self._job)
+
+    def _is_later(self, key: str) -> bool:
+        """Whether a later claim wrote it: this one may have ended since it wrote its own state."""
+        token = key.removeprefix(self._root).partition("/")[0]
+        return token.isdecimal() and int(token) > self._token
 
     def _upload(self, folder: Path) -> str:
         prefix = f"{self._prefix}/{folder.name}"

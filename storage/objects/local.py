@@ -60,6 +60,11 @@ class LocalObjects:
         with self._reported("read", key):
             return path.stat().st_size
 
+    def written_at(self, key: str) -> float:
+        """See `ObjectStore.written_at`."""
+        with self._reported("read", key):
+            return (self._root / check_key(key)).stat().st_mtime
+
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`."""
         path = self._root / check_key(key)
@@ -77,11 +82,7 @@ class LocalObjects:
         return iter(sorted(key for key in found if key.startswith(prefix) and not key.startswith(_STAGING)))
 
     def sweep(self, older_than_seconds: float) -> int:
-        """Remove what killed writers left and nobody has written to for that long.
-
-        Returns:
-            The number of files removed.
-        """
+        """See `ObjectStore.sweep`."""
         limit = time.time() - older_than_seconds
         staging = self._root / _STAGING
         left = [path for path in staging.glob("*") if path.stat().st_mtime <= limit]

@@ -103,6 +103,11 @@ class RemoteObjects:
             raise UnknownObjectError(key, self._url)
         return int(found["size"])
 
+    def written_at(self, key: str) -> float:
+        """See `ObjectStore.written_at`."""
+        with self._reported("read", key):
+            return float(self._files.modified(self._path(key)).timestamp())
+
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`."""
         with suppress(UnknownObjectError), self._reported("delete", key):
@@ -116,6 +121,10 @@ class RemoteObjects:
             found = self._files.find(f"{self._root}/{folder}".rstrip("/"))
         names = (path.removeprefix(f"{self._root}/") for path in found)
         return iter(sorted(key for key in names if key.startswith(prefix)))
+
+    def sweep(self, older_than_seconds: float) -> int:  # noqa: ARG002 - of the protocol
+        """See `ObjectStore.sweep`. Parts of unfinished uploads are the bucket's: a lifecycle rule removes them."""
+        return 0
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{check_key(key)}"

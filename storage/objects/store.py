@@ -48,6 +48,13 @@ class ObjectStore(Protocol):
             UnknownObjectError: there is no such object.
         """
 
+    def written_at(self, key: str) -> float:
+        """When it was written, in seconds since the epoch, by the store's clock.
+
+        Raises:
+            UnknownObjectError: there is no such object.
+        """
+
     def delete(self, key: str) -> None:
         """Remove an object; a missing one is no error."""
 
@@ -56,6 +63,13 @@ class ObjectStore(Protocol):
 
         Raises:
             InvalidObjectKeyError: no key begins so.
+        """
+
+    def sweep(self, older_than_seconds: float) -> int:
+        """Remove what killed writers left and nobody has written to for that long.
+
+        Returns:
+            The number of files removed; 0 for a store that removes unfinished uploads itself.
         """
 
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from adapters.errors import UnknownAdapterError
 from service.api.auth.principal import Publisher
 from service.api.background.long_work import Stop
 from service.api.jobs.creation import create_job, metadata_filter
@@ -103,7 +104,17 @@ def list_checkpoints(
 ) -> CheckpointList:
     """The checkpoints of a job, newest first; each can be prompted by its `fine_tuned_model_checkpoint`."""
     job = state.jobs.get(principal.tenant, job_id)
-    return CheckpointList.of(job, state.jobs.checkpoints(principal.tenant, job_id, after, limit))
+    page = state.jobs.checkpoints(principal.tenant, job_id, after, limit)
+    return CheckpointList.of(job, page, _answering(state, job))
+
+
+def _answering(state: ServerState, job: Job) -> set[int]:
+    """Steps of the job's checkpoints that have its name."""
+    try:
+        held = state.registry.checkpoints(job.tenant, job.name)
+    except UnknownAdapterError:
+        return set()
+    return {version.checkpoint_step or 0 for version in held if version.job_id == job.id}
 
 
 @router.post("/estimate")

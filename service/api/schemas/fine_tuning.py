@@ -1,6 +1,7 @@
 """`/v1/fine_tuning`: OpenAI's objects, with what lorad adds to them."""
 
 import time
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -157,8 +158,9 @@ class CheckpointReply(Reply):
     id: str
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
     created_at: int
-    fine_tuned_model_checkpoint: str
-    """`name:ckpt-step-N`: requests may name it as their model, also while the job runs."""
+    fine_tuned_model_checkpoint: str | None
+    """`name:ckpt-step-N`: requests may name it as their model, also while the job runs; null once a newer job's
+    checkpoints have the name."""
     fine_tuning_job_id: str
     step_number: int
     metrics: dict[str, float | None]
@@ -174,9 +176,9 @@ class CheckpointList(Reply):
     last_id: str | None
 
     @classmethod
-    def of(cls, job: Job, page: Page[JobCheckpoint]) -> "CheckpointList":
-        """Of a page of a job's checkpoints."""
-        data = [checkpoint_reply(job, checkpoint) for checkpoint in page.data]
+    def of(cls, job: Job, page: Page[JobCheckpoint], answering: Collection[int]) -> "CheckpointList":
+        """Of a page of a job's checkpoints, and the steps of those that answer requests."""
+        data = [checkpoint_reply(job, checkpoint, answering) for checkpoint in page.data]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return cls(data=data, has_more=page.has_more, first_id=first, last_id=last)
 
@@ -194,12 +196,13 @@ def _progress(job: Job) -> JobProgress | None:
     return JobProgress(step=job.step, total_steps=job.total_steps, eta_seconds=eta)
 
 
-def checkpoint_reply(job: Job, checkpoint: JobCheckpoint) -> CheckpointReply:
-    """Of a checkpoint and the job that made it."""
+def checkpoint_reply(job: Job, checkpoint: JobCheckpoint, answering: Collection[int]) -> CheckpointReply:
+    """Of a checkpoint, the job that made it, and the steps of those that answer requests."""
+    model = f"{job.name}:ckpt-step-{checkpoint.step}" if checkpoint.step in answering else None
     return CheckpointReply(
         id=checkpoint.id,
         created_at=unix(checkpoint.created_at),
-        fine_tuned_model_checkpoint=f"{job.name}:ckpt-step-{checkpoint.step}",
+        fine_tuned_model_checkpoint=model,
         fine_tuning_job_id=job.id,
         step_number=checkpoint.step,
         metrics={name: finite(value) for name, value in checkpoint.metrics.items()},

@@ -13,8 +13,9 @@ from service.files.errors import (
     UnknownFileError,
 )
 from service.files.files import Files
+from service.files.tables import FileRow
 from storage.database import Database
-from storage.errors import StorageFullError
+from storage.errors import StorageFullError, StorageUnavailableError
 from storage.objects.local import LocalObjects
 from tests.service.files.conftest import ROWS
 
@@ -170,3 +171,23 @@ def test_what_a_killed_upload_left_is_swept(files: Files, tmp_path: Path) -> Non
     assert left.exists()
     files.sweep(older_than_seconds=-1)
     assert not left.exists()
+
+
+def test_a_lost_answer_to_a_commit_costs_no_bytes(
+    files: Files, objects: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner was told of an error, and finds the file all the same."""
+    insert = Files._insert
+
+    def committed(of: Files, row: FileRow) -> None:
+        insert(of, row)
+        raise StorageUnavailableError("the connection was lost")
+
+    monkeypatch.setattr(Files, "_insert", committed)
+    with pytest.raises(StorageUnavailableError):
+        files.create("acme", "train.jsonl", "fine-tune", [ROWS])
+    (file,) = files.list("acme").data
+    with files.open("acme", file.id) as source:
+        assert source.read() == ROWS
+    files.sweep_objects(older_than_seconds=-1)
+    assert objects.exists(f"files/acme/{file.id}")

@@ -8,10 +8,14 @@ from dataclasses import replace
 
 import pytest
 
+from adapters.base_facts import BaseFacts
+from adapters.errors import UnknownAdapterError
 from service.jobs import run as run_module
 from service.jobs.launcher import Launch, Running
 from service.jobs.opening import local_launcher, open_bench, open_worker
+from service.jobs.publisher import Publisher
 from service.jobs.queue import Claim, Queue
+from service.jobs.tables import JobRow
 from storage.errors import StorageUnavailableError
 from storage.objects.local import LocalObjects
 from tests.service.jobs.workplace import Workplace
@@ -183,3 +187,86 @@ def test_a_claim_that_fails_ends_no_worker(place: Workplace, monkeypatch: pytest
     worker.leave()
     thread.join()
     assert place.get(job).status == "failed"
+
+
+@pytest.mark.parametrize("over", ["cancelled", "claimed by another"])
+def test_a_claim_that_is_over_publishes_nothing(place: Workplace, monkeypatch: pytest.MonkeyPatch, over: str) -> None:
+    """It ends in the last moment before the registry's transaction, after every look at it."""
+    job = place.make(steps=2)
+    base = Publisher._base
+
+    def late(publisher: Publisher) -> BaseFacts:
+        if place.get(job).status == "running":
+            if over == "cancelled":
+                place.jobs.cancel("default", job.id)
+            else:
+                with place.registry.database.session() as session:
+                    session.get_one(JobRow, job.id).token += 1
+        return base(publisher)
+
+    monkeypatch.setattr(Publisher, "_base", late)
+    bench = open_bench(place.settings, place.registry)
+    claim = bench.queue.claim("w")
+    assert claim is not None
+    run_module.JobRun(bench, claim, threading.Event()).run()
+    assert place.registry.adapters("default") == []
+    with pytest.raises(UnknownAdapterError):
+        place.registry.checkpoints("default", job.name)
+    assert place.get(job).fine_tuned_model is None
+
+
+SLEEPS_AFTER = "import time; print({}, flush=True); time.sleep(300)"
+
+
+@pytest.mark.parametrize(("said", "attempts"), [("", 1), (json.dumps(STEP), 0)])
+def test_memory_that_serving_needs_costs_an_attempt_unless_a_step_was_made(
+    place: Workplace, said: str, attempts: int
+) -> None:
+    """A trainer that never gets as far would load its base for ever."""
+    job = place.make()
+    launcher = Scripted(place, SLEEPS_AFTER.format(repr(said)))
+
+    def short() -> bool:
+        return bool(launcher.launched) and (not said or place.get(job).step == 1)
+
+    bench = replace(open_bench(place.settings, place.registry), launcher=launcher, short_of_memory=short)
+    claim = bench.queue.claim("w")
+    assert claim is not None
+    run_module.JobRun(bench, claim, threading.Event()).run()
+    with place.registry.database.reading() as session:
+        row = session.get_one(JobRow, job.id)
+        assert (row.status, row.attempts) == ("queued", attempts)
+
+
+def test_a_worker_that_ends_when_idle_waits_for_jobs_that_wait_and_for_leases_that_nobody_renews(
+    make_workplace: Callable[..., Workplace],
+) -> None:
+    place = make_workplace(lease_seconds=3, job_retry_seconds=1)
+    lost, later = place.make(), place.make()
+    bench = open_bench(place.settings, place.registry)
+    claims = [bench.queue.claim("dead"), bench.queue.claim("dead")]
+    assert claims[1] is not None
+    bench.queue.put_back(claims[1], "again", delay_seconds=2)
+    place.work(Scripted(place, FAILS, FAILS))
+    assert [place.get(job).status for job in (lost, later)] == ["failed", "failed"]
+
+
+def test_a_worker_that_ends_when_idle_leaves_a_living_workers_job_to_it(place: Workplace) -> None:
+    job = place.make()
+    bench = open_bench(place.settings, place.registry)
+    claim = bench.queue.claim("alive")
+    assert claim is not None
+    ended = threading.Event()
+
+    def renewing() -> None:
+        while not ended.wait(0.1):
+            bench.queue.heartbeat(claim)
+
+    alive = threading.Thread(target=renewing)
+    alive.start()
+    try:
+        place.work()
+    finally:
+        ended.set()
+        alive.join()
+    assert place.get(job).status == "validating_files"
