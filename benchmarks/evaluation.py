@@ -72,9 +72,14 @@ def measure_lorad(options: argparse.Namespace, home: Path, adapters: Sequence[Pa
     tasks = {name: result["tasks"] for name, result in zip(names, results, strict=True)}
     return Side(
         seconds=results[0]["seconds"],
-        metrics={name: found[0]["metrics"] for name, found in tasks.items()},
+        metrics={name: _of_task(options.task, found)["metrics"] for name, found in tasks.items()},
         responses={name: _responses(found) for name, found in tasks.items()},
     )
+
+
+def _of_task(name: str, tasks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Of a group, the whole rather than one of its tasks."""
+    return next(task for task in tasks if task["task"] == name)
 
 
 def _responses(tasks: Sequence[Mapping[str, Any]]) -> Responses:

@@ -118,6 +118,9 @@ class Settings(BaseSettings):
     """When less memory is free, jobs write a checkpoint and wait, so that serving has it; 0: never."""
     job_retry_seconds: float = Field(default=60, ge=0, le=86_400)
     """Before a job that made room for serving, or whose worker met an error, is tried again."""
+    trainer_stop_seconds: float = Field(default=300, ge=1, le=86_400)
+    """A trainer that was asked to stop, and has not written its checkpoint by then, is killed; its job goes on from the
+    checkpoint before."""
     webhook_url: str | None = Field(default=None, pattern=r"^https?://")
     """Told when a job has succeeded, failed or been cancelled."""
     webhook_secret: SecretStr | None = None
@@ -150,6 +153,8 @@ class Settings(BaseSettings):
             )
         if (self.judge_url is None) != (self.judge_model is None):
             raise ValueError("judge_url and judge_model go together: set both or neither")
+        if self.webhook_url is not None and self.webhook_secret is None:
+            raise ValueError("webhook_url needs webhook_secret: receivers could not trust messages without a signature")
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
                 f"max_num_batched_tokens is {self.max_num_batched_tokens}, less than the {self.max_num_seqs} of "

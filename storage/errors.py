@@ -7,6 +7,7 @@ StorageError
 ├── MissingDriverError       an address needs a library that is not installed
 ├── StorageUnavailableError  the database or the store cannot be reached or used now; later it may
 ├── StorageFullError         the disk has no room
+├── InvalidTextError         the database keeps no text with a NUL character
 ├── InvalidKeyError          a folder key is not 64 lower-case hexadecimal digits
 ├── UnknownFolderError       no folder was published under the key
 ├── DamagedFolderError       what is stored under a key is not what was published
@@ -59,6 +60,13 @@ class StorageFullError(StorageError):
         super().__init__(
             f"nothing more can be written to {place}: {reason}. Free some of its disk, or raise its quota."
         )
+
+
+class InvalidTextError(StorageError):
+    """PostgreSQL keeps no text with a NUL character."""
+
+    def __init__(self) -> None:
+        super().__init__("a text holds a NUL character (U+0000), which cannot be kept; leave it out")
 
 
 class InvalidKeyError(StorageError):

@@ -1,4 +1,4 @@
-"""Which of a database's errors mean that it cannot be used now, rather than that a statement is wrong."""
+"""Which of a database's errors are about its state or a caller's text, rather than about a wrong statement."""
 
 import sqlite3
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from storage.errors import StorageFullError, StorageUnavailableError
+from storage.errors import InvalidTextError, StorageError, StorageFullError, StorageUnavailableError
 
 _SQLITE: Final = {
     sqlite3.SQLITE_BUSY: "others kept it locked; long transactions or a hanging process hold it",
@@ -23,8 +23,12 @@ https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRESQL_FULL: Final = "53100"
 
 
-def outage(error: DBAPIError | PoolTimeoutError, address: str) -> StorageUnavailableError | StorageFullError | None:
-    """What callers are told; None for an error that time does not heal.
+_POSTGRESQL_TEXT: Final = ("22021", "22P05")
+"""A character that its encoding has not, in a column and within JSON."""
+
+
+def outage(error: DBAPIError | PoolTimeoutError, address: str) -> StorageError | None:
+    """What callers are told; None for an error of the statement itself.
 
     Args:
         error: as SQLAlchemy raised it.
@@ -40,6 +44,8 @@ def outage(error: DBAPIError | PoolTimeoutError, address: str) -> StorageUnavail
     code, message = (str(details.get("C")), str(details.get("M"))) if isinstance(details, dict) else ("", str(details))
     if code == _POSTGRESQL_FULL:
         return StorageFullError(address, message)
+    if code in _POSTGRESQL_TEXT:
+        return InvalidTextError()
     if code.startswith(_POSTGRESQL) or error.connection_invalidated or isinstance(error, InterfaceError):
         return unavailable(address, message)
     return None

@@ -157,19 +157,23 @@ def _prove(
 
 
 def _task_results(run: Mapping[str, Any]) -> Iterator[TaskResult]:
-    """Groups stand before the tasks that they are made of."""
+    """Groups stand before the tasks that they are made of, the largest first."""
     groups = run.get("groups", {})
-    for name, values in run["results"].items():
-        metrics, errors = _metrics(values)
-        samples = [] if name in groups else run["samples"][name]
-        num = values.get("sample_len") or len({sample["doc_id"] for sample in samples})
-        yield TaskResult(
-            task=name,
-            metrics=metrics,
-            errors=errors,
-            num_questions=int(num),
-            questions=tuple(map(_question, samples)),
-        )
+    found = [_task_result(name, values, run["samples"].get(name, ())) for name, values in run["results"].items()]
+    yield from sorted((task for task in found if task.task in groups), key=lambda task: -task.num_questions)
+    yield from (task for task in found if task.task not in groups)
+
+
+def _task_result(name: str, values: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> TaskResult:
+    metrics, errors = _metrics(values)
+    num = values.get("sample_len") or len({sample["doc_id"] for sample in samples})
+    return TaskResult(
+        task=name,
+        metrics=metrics,
+        errors=errors,
+        num_questions=int(num),
+        questions=tuple(map(_question, samples)),
+    )
 
 
 def _metrics(values: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:

@@ -22,7 +22,7 @@ def set_status(session: Session, row: JobRow, status: JobStatus, event: NewEvent
     """Moves a job to a state in which no worker has it; what a worker still writes is refused from now on."""
     row.status = status
     row.token += 1
-    row.worker = row.lease_until = row.not_before = None
+    row.worker = row.lease_until = row.not_before = row.estimated_finish = None
     row.wanted = "run"
     add_event(session, row, event, at)
 
@@ -33,7 +33,7 @@ def end(
     """Ends a job for good, and owes the operator's webhook a message."""
     assert status in ENDED
     set_status(session, row, status, event, at)
-    row.finished_at, row.estimated_finish = at, None
+    row.finished_at = at
     if error is not None:
         row.error_code, row.error_message, row.error_param = error.code, error.message, error.param
     session.add(

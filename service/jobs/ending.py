@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 
 _STOPPED = 75
 _KILLED = 128
-_TERMINATED = _KILLED + signal.SIGTERM
-"""A trainer that was asked to stop before it could listen."""
+_ENDED_BY_US = (_KILLED + signal.SIGTERM, _KILLED + signal.SIGKILL)
+"""A trainer that was asked to stop before it could listen, or did not stop in time."""
 _RETRY_SECONDS = 1.0
 """Between attempts to reach a store or database that is away."""
 
@@ -79,7 +79,7 @@ class Ending:
         report, queue = self._report, self._bench.queue
         if status == 0 and report.result is not None:
             self._succeed(report)
-        elif status == _STOPPED or (status == _TERMINATED and why is not None):
+        elif status == _STOPPED or (status in _ENDED_BY_US and why is not None):
             self._put_back(why or "leaving")
         elif report.error is not None:
             self.fail(report.error)

@@ -32,9 +32,9 @@ def clear_leftovers(queue: Queue, objects: ObjectStore, workspaces: Path) -> Non
         for folder in folders:
             if not queue.holds(folder.parent.name, int(folder.name)):
                 shutil.rmtree(folder, ignore_errors=True)
-        for job in queue.ended_with_state():
-            drop_run(objects, job)
-            queue.forget_state(job)
+        for tenant, job_id in queue.ended_with_state():
+            drop_run(objects, tenant, job_id)
+            queue.forget_state(job_id)
     except StorageError as error:
         _log.warning("what jobs left behind is cleared later: %s", error)
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import psutil
 
 from adapters.registry import Registry
-from service.errors import SettingsError
 from service.files.opening import open_files
 from service.jobs.bench import Bench
 from service.jobs.jobs import Jobs
@@ -35,7 +34,7 @@ def open_worker(settings: Settings, registry: Registry, *, slots: int, launcher:
         launcher: where trainers run; None: in processes of this machine.
 
     Raises:
-        SettingsError: the webhook's secret is missing or malformed.
+        SettingsError: the webhook's secret is malformed.
         StorageError: the store cannot be reached.
     """
     bench = open_bench(settings, registry, launcher)
@@ -71,8 +70,6 @@ def _memory_watch(floor_bytes: int) -> Callable[[], bool]:
 
 
 def _webhooks(settings: Settings, database: Database) -> Webhooks | None:
-    if settings.webhook_url is None:
+    if settings.webhook_url is None or settings.webhook_secret is None:
         return None
-    if settings.webhook_secret is None:
-        raise SettingsError("LORAD_WEBHOOK_URL is set without LORAD_WEBHOOK_SECRET: receivers could not trust it")
     return Webhooks(database, settings.webhook_url, settings.webhook_secret.get_secret_value())

@@ -4,12 +4,14 @@ A claim is a job, the worker that has it and a token that rises with each claim.
 with a look at the token, so a worker that was thought dead and comes back changes nothing.
 """
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, cast
 
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
@@ -26,7 +28,11 @@ from storage.clock import now_of
 from storage.columns import UtcDateTime
 from storage.database import Database
 
+_log = logging.getLogger(__name__)
+
 _LOCK = "job queue"
+_ASIDE_SECONDS = 60.0
+"""Before a job that cannot be read is looked at again."""
 _AT_ONCE = 64
 """Ended jobs that are looked at together."""
 Wanted = Literal["run", "pause"]
@@ -111,7 +117,14 @@ class Queue:
                 elif row.attempts >= self.limits.max_attempts:
                     self._give_up(session, row, now)
                 else:
-                    return self._take(session, row, worker, now)
+                    try:
+                        # Before anything is changed: another version of lorad may have written it.
+                        job_of(row)
+                    except ValidationError as error:
+                        _log.error("job %s cannot be read: %s", row.id, error)
+                        _set_aside(session, row, now)
+                    else:
+                        return self._take(session, row, worker, now)
                 session.flush()
             return None
 
@@ -219,16 +232,16 @@ class Queue:
         with self._database.reading() as session:
             return session.scalar(held) is not None
 
-    def ended_with_state(self) -> Sequence[Job]:
-        """Some of the jobs that have ended and still name a state in the object store."""
-        query = select(JobRow).where(JobRow.status.in_(ENDED), JobRow.checkpoint.is_not(None)).limit(_AT_ONCE)
+    def ended_with_state(self) -> Sequence[tuple[str, str]]:
+        """Tenant and id of some of the jobs that have ended and still name a state in the object store."""
+        ended = select(JobRow.tenant, JobRow.id).where(JobRow.status.in_(ENDED), JobRow.checkpoint.is_not(None))
         with self._database.reading() as session:
-            return [job_of(row) for row in session.scalars(query)]
+            return [(row.tenant, row.id) for row in session.execute(ended.limit(_AT_ONCE))]
 
-    def forget_state(self, job: Job) -> None:
+    def forget_state(self, job_id: str) -> None:
         """The state of an ended job is no longer in the object store."""
         with self._database.session() as session:
-            session.get_one(JobRow, job.id, with_for_update=True).checkpoint = None
+            session.get_one(JobRow, job_id, with_for_update=True).checkpoint = None
 
     def _next(self, session: Session, now: datetime) -> str | None:
         first = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)
@@ -279,6 +292,13 @@ def _free(now: datetime) -> ColumnElement[bool]:
     lost = JobRow.status.in_(CLAIMED) & (JobRow.lease_until < now)
     due = (JobRow.status == "queued") & or_(JobRow.not_before.is_(None), JobRow.not_before <= now)
     return or_(lost, due)
+
+
+def _set_aside(session: Session, row: JobRow, now: datetime) -> None:
+    """Lets the other jobs go on, and this one when a worker comes that understands it."""
+    message = "This worker cannot read the job, which another version of lorad may have made; it waits for another one"
+    set_status(session, row, "queued", NewEvent(level="warn", message=message), now)
+    row.not_before = now + timedelta(seconds=_ASIDE_SECONDS)
 
 
 def _held(session: Session, claim: Claim) -> JobRow:

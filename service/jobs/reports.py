@@ -34,6 +34,8 @@ class TrainerReport:
 
     names: Mapping[str, str] = field(default_factory=dict)
     """What a job's owner knows this machine's paths as."""
+    validation_file: str | None = None
+    """Its id, if there is one."""
     events: list[NewEvent] = field(default_factory=list)
     training: bool = False
     step: int | None = None
@@ -118,7 +120,10 @@ class TrainerReport:
             code = "disk_full"
         lines = message.splitlines()
         shown = "\n".join([*lines[:_FIRST_LINES], "…"] if len(lines) > _FIRST_LINES else lines)
-        self.error = JobError(code=code, message=shown, param=_PARAMS.get(code))
+        param = _PARAMS.get(code)
+        if param == "training_file" and self.validation_file and self.shown(message).startswith(self.validation_file):
+            param = "validation_file"
+        self.error = JobError(code=code, message=shown, param=param)
 
 
 def _data(told: Mapping[str, Any]) -> dict[str, JsonValue]:

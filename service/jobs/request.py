@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from adapters.errors import InvalidNameError
@@ -44,7 +44,15 @@ def _bounded_metadata(value: dict[str, str]) -> dict[str, str]:
                 "metadata",
                 f"keys have 1 to {_MAX_KEY} characters and values at most {_MAX_VALUE}; look at {key[:70]!r}",
             )
+        if not is_metadata_key(key):
+            message = "keys hold no quotation mark, backslash or control character; look at {key}"
+            raise PydanticCustomError("metadata", message, {"key": repr(key)})
     return value
+
+
+def is_metadata_key(key: str) -> bool:
+    """Whether it can be looked for in every database: as a path into JSON it needs no escapes."""
+    return 0 < len(key) <= _MAX_KEY and key.isprintable() and not set(key) & {'"', "\\"}
 
 
 def _blamed(parameter: str, message: str) -> PydanticCustomError:
@@ -117,7 +125,8 @@ class JobRequest(_Strict):
     validation_file: str | None = Field(default=None, min_length=1, max_length=64)
     suffix: Annotated[str, AfterValidator(_adapter_name)] | None = None
     """The adapter's name; by default the job's id."""
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: int | None = Field(default=None, ge=0, lt=2**32)
+    """Of the order of rows and the first weights; by default 0."""
     method: Method | None = None
     hyperparameters: Hyperparameters | None = None
     """OpenAI's older place for them; beside `method` it is refused."""
@@ -128,8 +137,8 @@ class JobRequest(_Strict):
     """An alias of `suffix` that has a gate: the finished adapter is put before it."""
     priority: int = Field(default=0, ge=-100, le=100)
     """Among the tenant's own jobs the highest goes first."""
-    integrations: None = None
-    """Not supported."""
+    integrations: Annotated[tuple[JsonValue, ...], Field(max_length=0)] | None = None
+    """Not supported: null or an empty list."""
 
     @model_validator(mode="after")
     def _check_choices(self) -> "JobRequest":
@@ -178,7 +187,7 @@ class JobRequest(_Strict):
         values: dict[str, Any] = {"batch_size": "auto", "learning_rate": "auto"}
         values |= self.lora.model_dump(exclude_unset=True)
         values |= {"method": "dpo" if self.method is not None and self.method.type == "dpo" else "sft"}
-        values |= {"seed": self.seed}
+        values |= {"seed": self.seed or 0}
         if given.n_epochs != "auto":
             values["epochs"] = given.n_epochs
         if given.batch_size != "auto":

@@ -6,6 +6,7 @@ trainer is killed and nothing is touched any more.
 
 import errno
 import logging
+import math
 import os
 import shutil
 import sys
@@ -36,6 +37,7 @@ _LOOK_SECONDS = 0.2
 _END_SECONDS = 30.0
 """Within which a trainer that has said its last word must be gone."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_CODES = {UnknownFileError: "file_not_found", BaseModelError: "base_unavailable"}
 _RETRY_SECONDS = 1.0
 """Before news that could not be written down are tried again."""
 
@@ -56,12 +58,15 @@ class JobRun:
         self._folder = bench.settings.job_workspaces / claim.job.id / str(claim.token)
         self._output = self._folder / "output"
         self._stored = StoredRun(bench.objects, claim, self._output)
-        self._report = TrainerReport(names={str(bench.settings.home): "LORAD_HOME"})
+        self._report = TrainerReport(
+            names={str(bench.settings.home): "LORAD_HOME"}, validation_file=claim.job.request.validation_file
+        )
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._hold = Hold(bench.queue, claim)
         self._ending = Ending(bench, self._hold, self._stored, self._report, self._output, leaving)
         self._trainer: Running | None = None
         self._why: Why | None = None
+        self._stop_by = math.inf
 
     def run(self) -> None:
         """Returns when the job has ended, waits again, or is another's. Raises nothing."""
@@ -72,8 +77,9 @@ class JobRun:
                 self._hold.let_go()
                 _log.info("%s", error)
                 self._ending.drop_ended()
-            except (UnknownFileError, LaunchError, AdapterError, BaseModelError) as error:
-                self._ending.fail(JobError(code="training_failed", message=str(error)))
+            except (UnknownFileError, BaseModelError, LaunchError, AdapterError) as error:
+                code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "training_failed")
+                self._ending.fail(JobError(code=code, message=str(error)))
             except StorageFullError as error:
                 self._ending.fail_full(error)
             except StorageError as error:
@@ -164,6 +170,9 @@ class JobRun:
     def _heed(self) -> None:
         """Asks the trainer to stop when the owner, this machine or this worker's end wants it."""
         if self._why is not None:
+            if self._trainer is not None and time.monotonic() > self._stop_by:
+                _log.warning("job %s: its trainer did not stop when asked to, and is killed", self._claim.job.id)
+                self._trainer.kill()
             return
         if self._leaving.is_set():
             self._why = "leaving"
@@ -172,6 +181,7 @@ class JobRun:
         elif self._bench.short_of_memory():
             self._why = "memory"
         if self._why is not None and self._trainer is not None:
+            self._stop_by = time.monotonic() + self._bench.settings.trainer_stop_seconds
             self._trainer.interrupt()
 
     def _pass_on(self, *, last: bool) -> None:

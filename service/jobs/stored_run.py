@@ -11,7 +11,6 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from service.jobs.job import Job
 from service.jobs.queue import Claim
 from storage.durable import flush_tree
 from storage.objects.store import ObjectStore
@@ -32,7 +31,7 @@ class StoredRun:
         self._objects = objects
         self._job = claim.job
         self._token = claim.token
-        self._root = _root(claim.job)
+        self._root = _root(claim.job.tenant, claim.job.id)
         self._prefix = f"{self._root}{claim.token}"
         self._folder = output / _CHECKPOINTS
         self._stored: dict[str, str] = {}
@@ -92,7 +91,7 @@ class StoredRun:
         Raises:
             StorageError: the store is away.
         """
-        drop_run(self._objects, self._job)
+        drop_run(self._objects, self._job.tenant, self._job.id)
 
     def _is_later(self, key: str) -> bool:
         """Whether a later claim wrote it: this one may have ended since it wrote its own state."""
@@ -110,15 +109,15 @@ class StoredRun:
         return prefix
 
 
-def drop_run(objects: ObjectStore, job: Job) -> None:
+def drop_run(objects: ObjectStore, tenant: str, job_id: str) -> None:
     """Deletes what is kept of a job that has ended.
 
     Raises:
         StorageError: the store is away.
     """
-    for key in list(objects.keys(_root(job))):
+    for key in list(objects.keys(_root(tenant, job_id))):
         objects.delete(key)
 
 
-def _root(job: Job) -> str:
-    return f"jobs/{job.tenant}/{job.id}/"
+def _root(tenant: str, job_id: str) -> str:
+    return f"jobs/{tenant}/{job_id}/"

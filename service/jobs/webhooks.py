@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import httpx
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from service.errors import SettingsError
@@ -24,6 +24,8 @@ _PREFIX = "whsec_"
 _TIMEOUT_SECONDS = 10
 _DELAYS_SECONDS = (5, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
 """After each failed attempt; after the last of them the message is given up."""
+_NEWS = timedelta(days=2)
+"""What nobody has tried to send for so long is no news."""
 _AT_ONCE = 16
 
 
@@ -103,6 +105,14 @@ class Webhooks:
         """Those that are due, put off as if they had failed: if this process dies, they are sent again."""
         with self._database.session() as session:
             now = now_of(session)
+            # A receiver that is set up later is not flooded with the jobs of the year before.
+            forgotten = (WebhookDeliveryRow.attempts == 0) & (WebhookDeliveryRow.created_at < now - _NEWS)
+            session.execute(
+                update(WebhookDeliveryRow)
+                .where(WebhookDeliveryRow.next_at.is_not(None), forgotten)
+                .values(next_at=None)
+                .execution_options(synchronize_session=False)
+            )
             due = select(WebhookDeliveryRow).where(WebhookDeliveryRow.next_at <= now).limit(_AT_ONCE)
             rows = session.scalars(due.with_for_update(skip_locked=True)).all()
             for row in rows:

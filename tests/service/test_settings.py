@@ -47,3 +47,8 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LORAD_REQUEST_TIMEOUT", "1.5")
     found = settings()
     assert (found.max_loras, found.enable_prefix_caching, found.request_timeout) == (0, False, 1.5)
+
+
+def test_messages_without_a_signature_are_not_sent() -> None:
+    with pytest.raises(ValidationError, match="webhook_url needs webhook_secret"):
+        Settings(webhook_url="https://example.com/hook")

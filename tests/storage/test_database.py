@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from storage.columns import UtcDateTime
 from storage.database import Database
-from storage.errors import DatabaseUrlError, NewerDatabaseError
+from storage.errors import DatabaseUrlError, InvalidTextError, NewerDatabaseError
 
 
 @pytest.fixture
@@ -198,3 +198,16 @@ def test_moments_keep_their_zone_on_sqlite() -> None:
 def test_a_naive_moment_is_refused() -> None:
     with pytest.raises(ValueError, match="no time zone"):
         UtcDateTime().process_bind_param(datetime(2026, 1, 1), sqlite.dialect())  # noqa: DTZ001 - the point
+
+
+def test_text_with_a_nul_character_is_kept_whole_or_refused(database: Database) -> None:
+    """PostgreSQL has no such text; SQLite does."""
+    if database.is_sqlite:
+        insert(database, "a\0b")
+        assert names(database) == ["a\0b"]
+        return
+    with pytest.raises(InvalidTextError, match="NUL"):
+        insert(database, "a\0b")
+    with pytest.raises(InvalidTextError, match="NUL"), database.session() as session:
+        session.execute(text("SELECT CAST(:value AS jsonb)"), {"value": '{"a": "\\u0000"}'})
+    assert names(database) == []

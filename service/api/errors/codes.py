@@ -20,7 +20,7 @@ REQUEST_CODES: Mapping[str, str] = {
 """Of any route."""
 
 FINETUNING_CODES: Mapping[str, str] = {
-    "file_not_found": "There is no such file; `param` names where it was asked for.",
+    "file_not_found": "There is no such file. Of a job: a file that it reads is gone from the store.",
     "invalid_file": "A file's name or format cannot be used, or it is empty.",
     "file_too_large": "The file has more bytes than LORAD_MAX_FILE_BYTES.",
     "too_many_files": "As many files are stored as LORAD_MAX_FILES allows.",

@@ -1,8 +1,7 @@
 """Errors of the domain packages as problems that a client is told."""
 
+import errno
 from collections.abc import Callable
-
-from sqlalchemy.exc import OperationalError
 
 from adapters.errors import (
     AdapterError,
@@ -64,7 +63,13 @@ from service.generation.errors import (
     UnknownGenerationError,
 )
 from service.jobs.errors import IdempotencyError, JobsError, JobStateError, TooManyJobsError, UnknownJobError
-from storage.errors import StorageError, StorageFullError
+from storage.errors import (
+    DamagedFolderError,
+    InvalidTextError,
+    StorageError,
+    StorageFullError,
+    UnknownFolderError,
+)
 
 _RETRY_AFTER_SECONDS = 5
 _STATUS_AND_CODE: dict[type[Exception], tuple[int, str]] = {
@@ -153,7 +158,6 @@ ROOTS = (
     GatesError,
     GenerationError,
     JobsError,
-    OperationalError,
     StorageError,
 )
 """Every error that `problem_of` knows is one of these."""
@@ -169,6 +173,10 @@ def problem_of(error: Exception) -> Problem:
         if kind in _STATUS_AND_CODE:
             status, code = _STATUS_AND_CODE[kind]
             return Problem(status=status, message=str(error), code=code, param=_PARAMS.get(kind))
+    return _unforeseen()
+
+
+def _unforeseen() -> Problem:
     return Problem(
         status=500, message="the server failed in an unforeseen way; its log has the details", code="internal_error"
     )
@@ -208,12 +216,33 @@ def _full(_error: Exception) -> Problem:
     )
 
 
+def _system_error(error: Exception) -> Problem:
+    assert isinstance(error, OSError)
+    return _full(error) if error.errno in (errno.ENOSPC, errno.EDQUOT) else _unforeseen()
+
+
+def _invalid_text(error: Exception) -> Problem:
+    return Problem(status=400, message=str(error), code="invalid_value")
+
+
+def _damaged(_error: Exception) -> Problem:
+    # The error's own text names places in the server's store.
+    return Problem(
+        status=500,
+        message="the adapter's files are missing or not what was published; its operator has to publish it again",
+        code="adapter_load_failed",
+    )
+
+
 _SPECIAL: dict[type, Callable[[Exception], Problem]] = {
     AliasMovedError: _alias_moved,
     InvalidSearchError: _invalid_search,
     QueueFullError: _queue_full,
     EngineClosedError: _closed,
-    OperationalError: _no_storage,
+    OSError: _system_error,
+    InvalidTextError: _invalid_text,
+    DamagedFolderError: _damaged,
+    UnknownFolderError: _damaged,
     StorageFullError: _full,
     StorageError: _no_storage,
 }

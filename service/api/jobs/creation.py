@@ -14,7 +14,7 @@ from service.api.state import ServerState
 from service.files.errors import UnknownFileError
 from service.gate.errors import UnknownGateError
 from service.jobs.job import Job
-from service.jobs.request import JobRequest
+from service.jobs.request import JobRequest, is_metadata_key
 from service.registry.publication import check_bounds
 
 REPEATED_WITHIN = timedelta(minutes=15)
@@ -83,13 +83,20 @@ def metadata_filter(request: Request) -> Mapping[str, str]:
     """What `metadata[key]=value` in the query asks for.
 
     Raises:
+        ApiError: 400, no key can be so.
+
+    Raises:
         ApiError: 400, a query parameter is none that exists.
     """
     wanted = {}
     for name, value in request.query_params.items():
         match = _METADATA.fullmatch(name)
-        if match:
-            wanted[match[1]] = value
+        if not match:
+            continue
+        if not is_metadata_key(match[1]):
+            message = "metadata: no job has a key with a quotation mark, backslash or control character"
+            raise invalid(message, param="metadata")
+        wanted[match[1]] = value
     return wanted
 
 

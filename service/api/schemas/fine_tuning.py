@@ -95,7 +95,7 @@ class JobReply(Reply):
             lora=asked.lora.model_dump(mode="json", exclude_unset=True),
             suffix=asked.suffix,
             gate=asked.gate,
-            seed=asked.seed,
+            seed=asked.seed or 0,
             priority=asked.priority,
             metadata=asked.metadata,
             trained_tokens=job.trained_tokens,

@@ -11,6 +11,8 @@ from starlette.datastructures import FormData, UploadFile
 from service.api.errors.problem import invalid
 
 _FILE = "file"
+_MAX_FILES, _MAX_FIELDS = 2, 8
+"""More than are wanted, so that an error can name what is too much."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ async def read_form(request: Request, field: str, kinds: str) -> AsyncIterator[F
     Raises:
         ApiError: 400, a field is missing or unknown; 413, it is too large.
     """
-    async with request.form(max_files=1, max_fields=1, max_part_size=1024) as form:
+    async with request.form(max_files=_MAX_FILES, max_fields=_MAX_FIELDS, max_part_size=1024) as form:
         yield _checked(form, field, kinds)
 
 

@@ -56,6 +56,8 @@ def test_lora_settings_are_those_of_the_command_line() -> None:
         ({"training_file": None}, (), "either training_file or training_files"),
         ({"metadata": {str(number): "x" for number in range(17)}}, ("metadata",), "16 are allowed"),
         ({"metadata": {"k" * 65: "x"}}, ("metadata",), "1 to 64"),
+        ({"metadata": {'n"': "x"}}, ("metadata",), "no quotation mark"),
+        ({"metadata": {"n\n": "x"}}, ("metadata",), "control character"),
         ({"integrations": [{"type": "wandb"}]}, ("integrations",), ""),
         ({"seed": -1}, ("seed",), ""),
     ],
@@ -72,6 +74,11 @@ def test_a_request_is_the_same_after_it_was_stored() -> None:
     made = request(lora={"rank": 4}, metadata={"a": "b"}, hyperparameters={"n_epochs": "auto"}, suffix="x")
     stored = made.model_dump(mode="json", exclude_unset=True)
     assert JobRequest.model_validate(stored) == made
+
+
+def test_what_openais_client_may_leave_empty_means_nothing() -> None:
+    made = request(seed=None, integrations=[], metadata=None, method=None, suffix=None)
+    assert made.config().seed == 0
 
 
 def test_several_files_carry_weights() -> None:

@@ -270,3 +270,52 @@ def test_a_worker_that_ends_when_idle_leaves_a_living_workers_job_to_it(place: W
         ended.set()
         alive.join()
     assert place.get(job).status == "validating_files"
+
+
+@pytest.mark.parametrize(("stopped", "status"), [("pause", "paused"), ("leave", "queued")])
+def test_a_trainer_that_does_not_stop_when_asked_to_is_killed(
+    make_workplace: Callable[..., Workplace], stopped: str, status: str
+) -> None:
+    place = make_workplace(trainer_stop_seconds=1)
+    job = place.make()
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    launcher = Scripted(place, deaf + SLEEPS_AFTER.format(repr(json.dumps(STEP))))
+    worker = open_worker(place.settings, place.registry, slots=1, launcher=launcher)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    place.wait(job, lambda found: found.step == 1)
+    if stopped == "pause":
+        place.jobs.pause("default", job.id)
+    else:
+        worker.leave()
+    found = place.wait(job, lambda found: found.status == status)
+    worker.leave()
+    thread.join()
+    assert launcher.launched[0].status() == 137
+    assert found.estimated_finish is None
+
+
+def test_a_job_that_cannot_be_read_waits_and_keeps_no_other_from_its_turn(place: Workplace) -> None:
+    strange, plain = place.make(), place.make()
+    with place.registry.database.session() as session:
+        session.get_one(JobRow, strange.id).request = {"model": "base", "of_tomorrow": 1}
+    queue = open_bench(place.settings, place.registry).queue
+    claim = queue.claim("w")
+    assert claim is not None
+    assert claim.job.id == plain.id
+    assert queue.claim("w") is None
+    with place.registry.database.reading() as session:
+        row = session.get_one(JobRow, strange.id)
+        assert (row.status, row.attempts) == ("queued", 0)
+        assert row.not_before is not None
+    assert "cannot read the job" in place.messages(strange)[-1]
+
+
+def test_a_validation_file_that_cannot_be_learnt_from_is_named(place: Workplace) -> None:
+    broken = place.upload([{"prompt": "a", "completion": ""}] * 4)
+    job = place.make(validation_file=broken)
+    place.work()
+    error = place.get(job).error
+    assert error is not None
+    assert (error.code, error.param) == ("invalid_training_file", "validation_file")
+    assert error.message.startswith(broken)

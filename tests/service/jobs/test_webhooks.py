@@ -102,6 +102,19 @@ def test_what_did_not_arrive_is_sent_again_and_at_last_given_up(
     assert len(receiver.got) == 8
 
 
+def test_a_receiver_that_is_set_up_late_hears_of_no_old_jobs(
+    webhooks: Webhooks, receiver: Receiver, jobs: Jobs, database: Database, make_job: Callable[..., Job]
+) -> None:
+    old, recent = make_job(), make_job()
+    for job in (old, recent):
+        jobs.cancel("acme", job.id)
+    with database.session() as session:
+        of_old = update(WebhookDeliveryRow).where(WebhookDeliveryRow.job_id == old.id)
+        session.execute(of_old.values(created_at=datetime.now(UTC) - timedelta(days=3)))
+    assert webhooks.send_due() == 1
+    assert [json.loads(body)["data"]["id"] for _, body in receiver.got] == [recent.id]
+
+
 @pytest.mark.parametrize("secret", ["", "abc", "whsec_%%%", "whsec_" + base64.b64encode(b"short").decode()])
 def test_a_secret_that_would_not_do_is_refused(secret: str) -> None:
     with pytest.raises(SettingsError, match="whsec_"):

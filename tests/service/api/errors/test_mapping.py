@@ -1,5 +1,6 @@
+import errno
+
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from adapters.errors import AdapterError, UnknownAdapterError
 from base.errors import BaseModelError
@@ -7,7 +8,7 @@ from corpus.errors import CorpusError
 from evaluation.errors import EvaluationError
 from service.api.errors.mapping import problem_of
 from service.engine.errors import EngineError, QueueFullError
-from storage.errors import StorageError
+from storage.errors import DamagedFolderError, StorageError, StorageUnavailableError, UnknownFolderError
 
 TREES = (AdapterError, BaseModelError, CorpusError, EngineError, EvaluationError, StorageError)
 
@@ -33,8 +34,24 @@ def test_an_unforeseen_error_keeps_its_details_to_itself() -> None:
     assert "1234" not in problem.message
 
 
+def test_a_full_disk_is_told_as_such_and_other_faults_of_the_system_are_not() -> None:
+    full, missing = OSError(errno.ENOSPC, "no space", "/srv/secret"), OSError(errno.ENOENT, "gone", "/srv/secret")
+    assert [(problem_of(error).status, problem_of(error).code) for error in (full, missing)] == [
+        (507, "storage_full"),
+        (500, "internal_error"),
+    ]
+    assert "secret" not in problem_of(full).message
+
+
+def test_files_of_an_adapter_that_are_gone_or_changed_are_the_servers_fault() -> None:
+    for error in (DamagedFolderError("of host db.internal"), UnknownFolderError("0" * 64)):
+        problem = problem_of(error)
+        assert (problem.status, problem.code) == (500, "adapter_load_failed")
+        assert "internal" not in problem.message
+
+
 def test_a_lost_database_asks_to_come_back() -> None:
-    problem = problem_of(OperationalError("select 1 from secret", {}, Exception("host db.internal")))
+    problem = problem_of(StorageUnavailableError("select 1 from secret on host db.internal"))
     assert (problem.status, problem.retry_after_seconds) == (503, 5)
     assert "secret" not in problem.message
     assert "internal" not in problem.message

@@ -87,8 +87,10 @@ def test_another_purpose_is_refused(client: TestClient) -> None:
 
 
 def test_a_field_that_does_not_exist_is_named(client: TestClient) -> None:
-    response = client.post("/v1/files", data={"porpoise": "fine-tune"}, files={"file": ("a.jsonl", ROWS)})
-    assert (error_of(response)["code"], error_of(response)["param"]) == ("unknown_parameter", "porpoise")
+    for beside in ({}, {"purpose": "fine-tune"}):
+        data = {**beside, "porpoise": "fine-tune"}
+        response = client.post("/v1/files", data=data, files={"file": ("a.jsonl", ROWS)})
+        assert (error_of(response)["code"], error_of(response)["param"]) == ("unknown_parameter", "porpoise")
 
 
 def test_a_file_of_which_nothing_can_be_learnt_is_in_error_and_says_where(client: TestClient) -> None:

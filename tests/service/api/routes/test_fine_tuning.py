@@ -59,6 +59,8 @@ def test_jobs_are_listed_page_by_page_and_by_metadata(client: TestClient, create
     assert rest["data"][0]["id"] == ids[0]
     odd = client.get(JOBS, params={"metadata[turn]": "1", "limit": 100}).json()
     assert [job["id"] for job in odd["data"]] == [ids[3], ids[1]]
+    refused = client.get(JOBS, params={'metadata[n"]': "x"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "metadata")
 
 
 @pytest.mark.parametrize(
