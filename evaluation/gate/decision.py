@@ -11,6 +11,7 @@ from evaluation.gate.policy import DropCondition, MetricCondition, PassCondition
 from evaluation.gate.text import condition_text
 from evaluation.metrics import LOWER_IS_BETTER
 from evaluation.results import ModelResult
+from evaluation.statistics.comparison import case_scores
 from evaluation.statistics.paired import Difference
 
 _ROUNDING = 1e-9
@@ -56,7 +57,12 @@ class Decision:
 
 
 def decide(policy: Policy, outcomes: Sequence[SuiteOutcome]) -> Decision:
-    """Look at every condition of a policy. A condition that nothing was measured for does not hold."""
+    """Look at every condition of a policy.
+
+    A condition that nothing was measured for does not hold, nor one for which the candidate has values of fewer cases
+    than the model it is held against: what it could not be measured on might have been what it is bad at. A metric of
+    the whole set has no test, so there every loss counts as one and no gain is significant.
+    """
     findings: list[Finding] = []
     for condition in policy.conditions:
         if isinstance(condition, MetricCondition):
@@ -73,11 +79,11 @@ def decide(policy: Policy, outcomes: Sequence[SuiteOutcome]) -> Decision:
 
 def _metric(condition: MetricCondition, outcomes: Sequence[SuiteOutcome]) -> Iterator[Finding]:
     for outcome in outcomes:
-        value = outcome.candidate.metrics.get(condition.metric)
-        if value is None or condition.suite not in (None, outcome.suite):
+        if condition.suite not in (None, outcome.suite) or not _is_measured(condition.metric, outcome):
             continue
+        value = outcome.candidate.metrics.get(condition.metric, math.nan)
         if isinstance(condition.to, str):
-            yield _beside_model(condition, outcome, value)
+            yield _beside_model(condition, outcome)
         else:
             wanted = condition.to + condition.margin
             yield Finding(
@@ -90,25 +96,50 @@ def _metric(condition: MetricCondition, outcomes: Sequence[SuiteOutcome]) -> Ite
             )
 
 
-def _beside_model(condition: MetricCondition, outcome: SuiteOutcome, value: float) -> Finding:
+def _is_measured(metric: str, outcome: SuiteOutcome) -> bool:
+    results = [outcome.candidate, *(other.result for other in outcome.against.values())]
+    return any(metric in result.metrics for result in results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """One metric of the candidate and of another model."""
+
+    value: float
+    known: float
+    difference: Difference | None
+    unmeasured: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, metric: str, candidate: ModelResult, other: Against) -> "_Pair":
+        value = candidate.metrics.get(metric, math.nan)
+        known = other.result.metrics.get(metric, math.nan)
+        difference = other.differences.get(metric)
+        mine, theirs = (len(case_scores(result.cases, metric).values) for result in (candidate, other.result))
+        if mine > theirs and difference is not None:
+            value, known = difference.after, difference.before
+        return cls(value, known, difference, (mine, theirs) if mine < theirs else None)
+
+
+def _beside_model(condition: MetricCondition, outcome: SuiteOutcome) -> Finding:
     assert isinstance(condition.to, str)
     other = outcome.against[condition.to]
-    known = other.result.metrics.get(condition.metric, math.nan)
-    difference = other.differences.get(condition.metric)
-    wanted = known + condition.margin
-    holds = _compares(condition.comparison, value, wanted)
+    pair = _Pair.of(condition.metric, outcome.candidate, other)
+    difference, wanted = pair.difference, pair.known + condition.margin
+    holds = pair.unmeasured is None and _compares(condition.comparison, pair.value, wanted)
     if condition.significant:
         holds = holds and difference is not None and _clear(difference, condition.margin)
     return Finding(
         condition=condition_text(condition),
         suite=outcome.suite,
         metric=condition.metric,
-        candidate=value,
+        candidate=pair.value,
         wanted=wanted,
         holds=holds,
         against=other.model,
-        current=known,
+        current=pair.known,
         difference=difference,
+        unmeasured=pair.unmeasured,
     )
 
 
@@ -121,31 +152,37 @@ def _drops(condition: DropCondition, alias: str, outcomes: Sequence[SuiteOutcome
     for outcome in outcomes:
         other = outcome.against[alias]
         for metric in _droppable(condition, outcome, other):
-            value, known = outcome.candidate.metrics[metric], other.result.metrics[metric]
-            difference = other.differences.get(metric)
-            dropped = not known - value <= condition.margin + _ROUNDING
-            if condition.significant:
-                dropped = dropped and difference is not None and difference.verdict == "worse"
+            pair = _Pair.of(metric, outcome.candidate, other)
+            difference = pair.difference
+            dropped = not pair.known - pair.value <= condition.margin + _ROUNDING
+            if condition.significant and difference is not None:
+                dropped = dropped and difference.verdict == "worse"
             yield Finding(
                 condition=condition_text(condition),
                 suite=outcome.suite,
                 metric=metric,
-                candidate=value,
-                wanted=known - condition.margin,
-                holds=not dropped,
+                candidate=pair.value,
+                wanted=pair.known - condition.margin,
+                holds=not dropped and pair.unmeasured is None,
                 against=other.model,
-                current=known,
+                current=pair.known,
                 difference=difference,
+                unmeasured=pair.unmeasured,
             )
 
 
 def _droppable(condition: DropCondition, outcome: SuiteOutcome, other: Against) -> list[str]:
-    shared = [metric for metric in outcome.candidate.metrics if metric in other.result.metrics]
+    """What the other has; where the candidate lacks it, all of it is lost."""
     if condition.metric is not None:
-        return [metric for metric in shared if metric == condition.metric]
+        return [metric for metric in other.result.metrics if metric == condition.metric]
+    measured = outcome.candidate.metrics
     # The same model has no difference from itself, and its metrics do not drop.
-    case_by_case = set(other.differences) or set(shared)
-    return [metric for metric in shared if metric in case_by_case and has_points(metric)]
+    case_by_case = set(other.differences) or set(measured)
+    return [
+        metric
+        for metric in other.result.metrics
+        if has_points(metric) and (metric in case_by_case or metric not in measured)
+    ]
 
 
 def _passes(condition: PassCondition, outcomes: Sequence[SuiteOutcome]) -> Iterator[Finding]:

@@ -28,6 +28,8 @@ class Finding:
     """That model's value."""
     difference: Difference | None = None
     """Between both, case by case."""
+    unmeasured: tuple[int, int] | None = None
+    """Cases for which the candidate has a value, and the other, where the candidate has it for fewer."""
 
     def to_json(self) -> dict[str, JsonValue]:
         """As a history keeps it; what is not finite is null."""
@@ -41,6 +43,8 @@ class Finding:
             "against": self.against,
             "current": _finite(self.current),
         }
+        if self.unmeasured is not None:
+            found["num_cases"], found["current_num_cases"] = self.unmeasured
         if self.difference is not None:
             found["difference"] = {
                 "delta": _finite(self.difference.delta),
@@ -61,6 +65,9 @@ class Finding:
             text += f", {self.against} has {self.current:.4g}"
         elif self.wanted is not None:
             text += f", {self.wanted:.4g} is wanted"
+        if self.unmeasured is not None:
+            candidate, other = self.unmeasured
+            text += f"; it has a value for {candidate} cases, {self.against} for {other}"
         return text if self.difference is None else f"{text} ({_told(self.difference)})"
 
 

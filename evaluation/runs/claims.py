@@ -13,10 +13,12 @@ from sqlalchemy.orm import Session
 
 from evaluation.results import CaseResult, ModelResult
 from evaluation.runs.changes import add_event, find, insert, models_of, read, reopen, set_status
-from evaluation.runs.errors import RunStateError, StaleRunError
+from evaluation.runs.errors import OtherBaseError, RunStateError, StaleRunError
 from evaluation.runs.run import ENDED, NewRun, NewRunEvent, Run
 from evaluation.runs.stored import case_of, case_to_json, result_to_json
 from evaluation.runs.tables import RunCaseRow, RunRow
+from evaluation.suites.contents import keep
+from evaluation.suites.suite import Suite
 from storage.clock import now_of
 from storage.database import Database
 
@@ -65,8 +67,13 @@ class RunClaims:
         self._lease = timedelta(seconds=lease_seconds)
         self._max_open = max_open
 
-    def begin(self, tenant: str, new: NewRun) -> RunClaim:
+    def begin(self, tenant: str, new: NewRun, suite: Suite | None = None) -> RunClaim:
         """Makes a run that nobody else can claim meanwhile, and holds it.
+
+        Args:
+            tenant: whose.
+            new: what is to be measured.
+            suite: its cases; None where they are stored already.
 
         Raises:
             TooManyRunsError: as many of the tenant's have not ended as may.
@@ -74,21 +81,27 @@ class RunClaims:
         with self._database.session() as session:
             self._database.serialise(session, f"evaluation runs of {tenant}")
             now = now_of(session)
+            if suite is not None:
+                keep(self._database, session, tenant, suite)
             row = insert(session, tenant, new, now, max_open=self._max_open)
             return self._take(session, row, now, NewRunEvent(message=f"{row.id} runs: {row.total} answers to measure"))
 
-    def resume(self, tenant: str, run_id: str) -> RunClaim:
-        """Goes on with a run that has ended or waits, and holds it, whatever its base is.
+    def resume(self, tenant: str, run_id: str, base_digest: str) -> RunClaim:
+        """Goes on with a run that has ended, waits or has lost its server, and holds it.
 
         Raises:
             UnknownRunError: the tenant has none of that id.
             RunStateError: it is completed, or runs.
+            OtherBaseError: it began on another base.
         """
         with self._database.session() as session:
             row, now = find(session, tenant, run_id, for_update=True), now_of(session)
+            if row.base_digest != base_digest:
+                raise OtherBaseError(run_id, row.base_digest, base_digest)
             if row.status in ENDED:
                 reopen(session, row, now)
-            if row.status != "queued":
+            lost = row.status == "running" and row.lease_until is not None and row.lease_until < now
+            if row.status != "queued" and not lost:
                 raise RunStateError(run_id, row.status, "resumed", "queued, partial, cancelled or failed")
             return self._take(session, row, now, NewRunEvent(message="The evaluation runs again"))
 

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from evaluation.results import CaseResult, ModelResult
 from evaluation.runs.changes import add_event, find, insert, models_of, read, reopen, set_status
-from evaluation.runs.errors import RunStateError, UnknownRunError
+from evaluation.runs.errors import RunStateError, TooManyRunsError, UnknownRunError
 from evaluation.runs.run import ENDED, NewRun, NewRunEvent, Run, RunEvent, RunStatus
 from evaluation.runs.stored import case_of, result_of, run_of
 from evaluation.runs.tables import RunCaseRow, RunEventRow, RunModelRow, RunRow
-from evaluation.suites.contents import drop_unused
+from evaluation.suites.contents import drop_unused, keep
+from evaluation.suites.suite import Suite
 from storage.clock import now_of
 from storage.database import Database
 
@@ -44,8 +45,13 @@ class Runs:
         self._database = database
         self.max_open = max_open
 
-    def create(self, tenant: str, new: NewRun) -> Run:
-        """Lets a run wait for a server that carries it out; on return it is durable. Its suite is stored already.
+    def create(self, tenant: str, new: NewRun, suite: Suite | None = None) -> Run:
+        """Lets a run wait for a server that carries it out; on return it is durable.
+
+        Args:
+            tenant: whose.
+            new: what is to be measured.
+            suite: its cases; None where they are stored already.
 
         Raises:
             TooManyRunsError: as many have not ended as may.
@@ -53,6 +59,8 @@ class Runs:
         with self._database.session() as session:
             self._database.serialise(session, f"evaluation runs of {tenant}")
             now = now_of(session)
+            if suite is not None:
+                keep(self._database, session, tenant, suite)
             row = insert(session, tenant, new, now, max_open=self.max_open)
             add_event(session, row, NewRunEvent(message=f"{row.id} waits: {row.total} answers to measure"), now)
             return read(session, row)
@@ -122,13 +130,16 @@ class Runs:
             models = models_of(session, [row.id for row in rows])
             return [run_of(row, models[row.id]) for row in rows]
 
-    def unfinished(self, tenant: str) -> Sequence[Run]:
-        """Those that wait or run, newest first."""
+    def check_room(self, tenant: str, wanted: int) -> None:
+        """Finds out, before runs are prepared, whether so many more may begin now; `create` decides.
+
+        Raises:
+            TooManyRunsError: they may not.
+        """
+        query = select(func.count()).select_from(RunRow).where(RunRow.tenant == tenant, RunRow.status.not_in(ENDED))
         with self._database.reading() as session:
-            query = select(RunRow).where(RunRow.tenant == tenant, RunRow.status.not_in(ENDED))
-            rows = session.scalars(query.order_by(RunRow.created_at.desc())).all()
-            models = models_of(session, [row.id for row in rows])
-            return [run_of(row, models[row.id]) for row in rows]
+            if (session.scalar(query) or 0) + wanted > self.max_open:
+                raise TooManyRunsError(self.max_open)
 
     def cancel(self, tenant: str, run_id: str) -> Run:
         """Ends a run at once; what is stored of it stays, and it can be resumed.
@@ -173,7 +184,7 @@ class Runs:
                 raise RunStateError(run_id, row.status, "deleted", f"one of {', '.join(ENDED)}")
             session.delete(row)
             session.flush()
-            drop_unused(session, tenant, row.suite_digest)
+            drop_unused(self._database, session, tenant, row.suite_digest)
 
     def events(self, tenant: str, run_id: str, before: int | None = None, limit: int = 20) -> Sequence[RunEvent]:
         """What was said of a run, newest first, from the event before number `before`.

@@ -71,12 +71,6 @@ class Suites:
             check(suite)
             return self._add(session, tenant, suite)
 
-    def keep(self, tenant: str, suite: Suite) -> None:
-        """Stores what a run needs, under no name."""
-        with self._database.session() as session:
-            self._database.serialise(session, f"suites of {tenant}")
-            keep(session, tenant, suite)
-
     def get(self, tenant: str, reference: str) -> StoredSuite:
         """The newest version of `name`, or the one that `name@sha256:…` begins to spell.
 
@@ -135,7 +129,7 @@ class Suites:
                 session.delete(row)
             session.flush()
             for row in rows:
-                drop_unused(session, tenant, row.digest)
+                drop_unused(self._database, session, tenant, row.digest)
             return [row.digest for row in rows]
 
     def _add(self, session: Session, tenant: str, suite: Suite) -> StoredSuite:
@@ -145,7 +139,7 @@ class Suites:
             count = session.scalar(select(func.count()).select_from(SuiteRow).where(SuiteRow.tenant == tenant))
             if (count or 0) >= self._max_suites:
                 raise TooManySuitesError(self._max_suites)
-            keep(session, tenant, suite)
+            keep(self._database, session, tenant, suite)
             row = SuiteRow(tenant=tenant, name=suite.name, digest=suite.digest, created_at=now)
             session.add(row)
         row.created_at = now

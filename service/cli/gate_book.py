@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from adapters.errors import InvalidNameError
+from adapters.errors import InvalidNameError, UnknownAliasError
 from adapters.reference import Reference
 from service.actor import local_actor
 from service.cli.client import Client
@@ -72,10 +72,10 @@ class LocalGates:
         # torch is loaded with it, and only here.
         from service.cli.local_gate import run_gate_here
 
+        _refuse_checkpoint(reference)
         self._gates.get(self._tenant, reference.name, alias)
         version = self._registry.resolve(self._tenant, reference)
-        if version.number is None:
-            raise InvalidNameError(f"{reference} is a checkpoint: a gate takes versions only")
+        assert version.number is not None
         check = self._gates.ask(self._tenant, reference.name, alias, version.number, local_actor())
         return check_to_json(run_gate_here(self._settings, check))
 
@@ -113,12 +113,13 @@ class RemoteGates:
 
     def run(self, reference: Reference, alias: str) -> Json:
         """See `GateBook`."""
-        path = f"/{reference.name}"
-        if reference.number is None and reference.alias is not None:
-            adapter = self._client.call("GET", f"/v1/adapters{path}")
-            number = adapter["aliases"].get(reference.alias)
-        else:
-            number = reference.number
+        _refuse_checkpoint(reference)
+        number = reference.number
+        if reference.alias is not None:
+            aliases = self._client.call("GET", f"/v1/adapters/{reference.name}")["aliases"]
+            if reference.alias not in aliases:
+                raise UnknownAliasError(reference.name, reference.alias, sorted(aliases))
+            number = aliases[reference.alias]
         check = self._call("POST", reference.name, f"/{alias}/run", json={"version": number})
         while check["status"] not in ENDED:
             time.sleep(_LOOK_SECONDS)
@@ -136,6 +137,11 @@ class RemoteGates:
     def list(self, adapter: str) -> list[Json]:
         """See `GateBook`."""
         return self._call("GET", adapter, "")["data"]  # type: ignore[no-any-return]
+
+
+def _refuse_checkpoint(reference: Reference) -> None:
+    if reference.checkpoint_step is not None:
+        raise InvalidNameError(f"{reference} is a checkpoint: a gate takes versions only")
 
 
 def open_gates(chosen: Settings) -> GateBook:

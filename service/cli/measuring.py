@@ -54,6 +54,7 @@ def _local(chosen: Settings, asked: Asked) -> dict[str, Any]:
         from dataclasses import replace
 
         from service.api.schemas.evaluations import RunReply
+        from service.evaluation.renewal import renewed
         from service.evaluation.report import write_run_report
         from service.evaluation.run import carry_out, open_desk
 
@@ -64,7 +65,8 @@ def _local(chosen: Settings, asked: Asked) -> dict[str, Any]:
             status.update(f"evaluating: {done} of {total} answers")
 
         try:
-            run = carry_out(desk, inference, claim, progress)
+            with renewed(desk.claims, claim, chosen.lease_seconds):
+                run = carry_out(desk, inference, claim, progress)
         except KeyboardInterrupt:
             desk.claims.cancel(claim)
             say(f"{claim.run.id} is cancelled; lorad evaluate --resume {claim.run.id} goes on with it")
@@ -80,7 +82,7 @@ def _local(chosen: Settings, asked: Asked) -> dict[str, Any]:
 
 def _claimed(desk: "Desk", inference: "Inference", chosen: Settings, asked: Asked) -> "RunClaim":
     if asked.resume is not None:
-        return desk.claims.resume(chosen.tenant, asked.resume)
+        return desk.claims.resume(chosen.tenant, asked.resume, inference.base.digest)
     from service.evaluation.request import Wanted, new_run
 
     assert isinstance(asked.cases, Suite)
@@ -88,8 +90,7 @@ def _claimed(desk: "Desk", inference: "Inference", chosen: Settings, asked: Aske
         models=asked.models, suite=asked.cases, scorers=asked.scorers, max_tokens=asked.max_tokens, actor=local_actor()
     )
     new = new_run(chosen, inference, chosen.tenant, wanted)
-    desk.suites.keep(chosen.tenant, asked.cases)
-    return desk.claims.begin(chosen.tenant, new)
+    return desk.claims.begin(chosen.tenant, new, asked.cases)
 
 
 class _Remote:

@@ -7,6 +7,7 @@ from evaluation.errors import ComparisonError
 from evaluation.results import ModelResult
 from evaluation.runs.run import Run
 from evaluation.runs.runs import Runs
+from evaluation.scorers.spec import ScorerSpec
 from evaluation.statistics.comparison import compare_results
 from evaluation.statistics.paired import Difference
 
@@ -39,7 +40,7 @@ def compare_runs(runs: Runs, tenant: str, before: Side, after: Side) -> list[Com
     Raises:
         UnknownRunError: there is no such run.
         RunStateError: a run is not through.
-        ComparisonError: the runs had other cases, or their models do not pair.
+        ComparisonError: the runs had other cases, scorers or judges, or their models do not pair.
     """
     old_run, new_run = runs.get(tenant, before.run_id), runs.get(tenant, after.run_id)
     if old_run.suite.digest != new_run.suite.digest:
@@ -47,6 +48,7 @@ def compare_runs(runs: Runs, tenant: str, before: Side, after: Side) -> list[Com
             f"{old_run.id} ran {_named(old_run)} and {new_run.id} ran {_named(new_run)}: only runs of the same cases "
             "can be compared; evaluate both models on one suite"
         )
+    _refuse_other_scoring(old_run, new_run)
     old, new = _chosen(runs, old_run, before.model), _chosen(runs, new_run, after.model)
     if old_run.id == new_run.id:
         old = old[:1]
@@ -66,6 +68,26 @@ def compare_runs(runs: Runs, tenant: str, before: Side, after: Side) -> list[Com
         )
         for left, right in pairs
     ]
+
+
+def _refuse_other_scoring(old: Run, new: Run) -> None:
+    """A metric of one name is one measure only where scorer, its parameters and the judge are the same."""
+    theirs = {spec.name: spec for spec in old.scorers}
+    for spec in new.scorers:
+        if spec.name in theirs and theirs[spec.name] != spec:
+            raise ComparisonError(
+                f"{old.id} and {new.id} scored {spec.name} with other parameters: {_parameters(theirs[spec.name])} and "
+                f"{_parameters(spec)}; evaluate both models with the same"
+            )
+    if old.judge != new.judge and "judge" in theirs and any(spec.name == "judge" for spec in new.scorers):
+        raise ComparisonError(
+            f"{old.id} was judged by {old.judge or 'the operator model'} and {new.id} by "
+            f"{new.judge or 'the operator model'}; let one judge see both"
+        )
+
+
+def _parameters(spec: ScorerSpec) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in spec.params.items())[:200] or "none"
 
 
 def _pairs(old: Sequence[ModelResult], new: Sequence[ModelResult]) -> list[tuple[ModelResult, ModelResult]]:

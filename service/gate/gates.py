@@ -1,12 +1,13 @@
 """Every tenant's gates and their checks as the API changes and reads them; `procedure` is the server's side."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from adapters.reference import check_name
-from evaluation.errors import GateError
+from evaluation.errors import EvaluationError, GateError
 from evaluation.gate.policy import Policy
 from evaluation.suites.store import Suites
 from service.gate.asking import MAX_ACTOR_CHARS, ask, check_of
@@ -16,6 +17,8 @@ from service.gate.tables import GateCheckRow, GateRow
 from service.page import Page
 from storage.clock import now_of
 from storage.database import Database
+
+_log = logging.getLogger(__name__)
 
 _MAX_GATES = 1000
 _MAX_OPEN = 100
@@ -136,7 +139,16 @@ class Gates:
         """Of all tenants, those that have not ended, oldest first."""
         query = select(GateCheckRow).where(GateCheckRow.status.not_in(ENDED)).order_by(GateCheckRow.created_at)
         with self._database.reading() as session:
-            return [check_of(row) for row in session.scalars(query)]
+            return list(_readable(session.scalars(query)))
+
+
+def _readable(rows: Iterable[GateCheckRow]) -> Iterator[GateCheck]:
+    """One that another version of lorad wrote must not keep the others from their turn."""
+    for row in rows:
+        try:
+            yield check_of(row)
+        except (EvaluationError, ValueError, KeyError) as error:
+            _log.error("%s cannot be read: %s", row.id, error)
 
 
 def _gate_of(row: GateRow) -> Gate:

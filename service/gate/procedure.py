@@ -90,7 +90,9 @@ class Procedure:
         current = self._aliased(check, check.alias)
         if current is not None and current.number == candidate.number:
             return self.fail(check, f"{check.adapter}@{check.alias} points to {current.reference} already")
-        models, positions = self._models(check, candidate)
+        # Before anything is rendered: this is asked again every second while there is no room.
+        self._runs.check_room(check.tenant, len(check.policy.all_suites))
+        models, positions = self._models(check, candidate, current)
         suites = [self._suites.get(check.tenant, name) for name in check.policy.all_suites]
         prepared = [bench.prepare(check.tenant, suite, models, f"{ACTOR} {check.id}") for suite in suites]
         with self._database.session() as session:
@@ -101,20 +103,29 @@ class Procedure:
             now = now_of(session)
             runs: list[JsonValue] = []
             for suite, new in zip(suites, prepared, strict=True):
-                keep(session, check.tenant, suite.suite)
+                keep(self._database, session, check.tenant, suite.suite)
                 run = insert(session, check.tenant, new, now, max_open=self._runs.max_open)
                 runs.append({"suite": suite.name, "run_id": run.id})
             row.status, row.runs, row.models = "evaluating", runs, {**positions}
             row.expected = moves.NOWHERE if current is None else current.number
         return True
 
-    def _models(self, check: GateCheck, candidate: Version) -> tuple[tuple[str | None, ...], Mapping[str, int]]:
-        """The candidate first; then what it is held against, each content once, and where each reference is."""
+    def _models(
+        self, check: GateCheck, candidate: Version, current: Version | None
+    ) -> tuple[tuple[str | None, ...], Mapping[str, int]]:
+        """The candidate first; then what it is held against, each content once, and where each reference is.
+
+        Raises:
+            UnknownAliasError: the policy names another alias, which does not exist.
+        """
         found: dict[str | None, str | None] = {candidate.digest: str(candidate.reference)}
         positions: dict[str, int] = {}
         for reference in check.policy.references:
-            version = None if reference == BASE else self._aliased(check, reference)
-            # An alias that does not exist yet: the candidate must be better than nothing, which is the base.
+            if reference == check.alias:
+                # One that does not exist yet: the candidate must be better than nothing, which is the base.
+                version = current
+            else:
+                version = None if reference == BASE else self._resolved(check, reference)
             digest, model = (None, None) if version is None else (version.digest, str(version.reference))
             found.setdefault(digest, model)
             positions[reference] = list(found).index(digest)
@@ -122,9 +133,12 @@ class Procedure:
 
     def _aliased(self, check: GateCheck, alias: str) -> Version | None:
         try:
-            return self._registry.resolve(check.tenant, Reference(name=check.adapter, alias=alias))
+            return self._resolved(check, alias)
         except UnknownAliasError:
             return None
+
+    def _resolved(self, check: GateCheck, alias: str) -> Version:
+        return self._registry.resolve(check.tenant, Reference(name=check.adapter, alias=alias))
 
     def _settle(self, check: GateCheck) -> bool:
         runs = [self._runs.get(check.tenant, run.run_id) for run in check.runs]

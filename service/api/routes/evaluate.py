@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from evaluation.runs.run import NewRun, Run
+from evaluation.suites.suite import Suite
 from service.api.answers.generation import resolve
 from service.api.auth.keys import Principal
 from service.api.auth.principal import Reader, Ready
@@ -44,13 +45,13 @@ async def evaluate(
     A short run is answered when it is through; a long one, or one with `background`, at once with 202.
     """
     access_record(request.scope).model = ",".join(model or inference.model_name for model in body.models)
-    new = await run_in_threadpool(_asked, inference, state, principal, body)
+    new, suite = await run_in_threadpool(_asked, inference, state, principal, body)
     if _waits(body, new):
-        run = await run_in_threadpool(state.desk.runs.create, principal.tenant, new)
+        run = await run_in_threadpool(state.desk.runs.create, principal.tenant, new, suite)
         state.runner.wake()
         return JSONResponse(RunReply.of(run).model_dump(mode="json"), _ACCEPTED)
     stop = Stop()
-    work = partial(_measured, inference, state, principal, new)
+    work = partial(_measured, inference, state, principal, new, suite)
     with state.lifecycle.in_flight.answering([stop]):
         return RunReply.of(await until_disconnect(request, state.evaluations.run(work, stop)))
 
@@ -60,8 +61,8 @@ def _waits(body: EvaluateBody, new: NewRun) -> bool:
     return answers > SHORT_ANSWERS if body.background is None else body.background
 
 
-def _asked(inference: Inference, state: ServerState, principal: Principal, body: EvaluateBody) -> NewRun:
-    """The run, its suite stored."""
+def _asked(inference: Inference, state: ServerState, principal: Principal, body: EvaluateBody) -> tuple[NewRun, Suite]:
+    """The run and its cases."""
     for model in body.models:
         resolve(inference, principal, model)
     asked = suite_of(state, principal, body)
@@ -78,15 +79,15 @@ def _asked(inference: Inference, state: ServerState, principal: Principal, body:
         actor=principal.tenant,
         judge=body.judge,
     )
-    new = new_run(state.settings, inference, principal.tenant, wanted)
-    state.desk.suites.keep(principal.tenant, asked.suite)
-    return new
+    return new_run(state.settings, inference, principal.tenant, wanted), asked.suite
 
 
-def _measured(inference: Inference, state: ServerState, principal: Principal, new: NewRun, stop: Stop) -> Run:
+def _measured(
+    inference: Inference, state: ServerState, principal: Principal, new: NewRun, suite: Suite, stop: Stop
+) -> Run:
     """The run with all its cases; one that the request is to blame for leaves nothing behind."""
     desk = state.desk
-    claim = desk.claims.begin(principal.tenant, new)
+    claim = desk.claims.begin(principal.tenant, new, suite)
     try:
         run = state.runner.now(inference, claim, stop)
     except Exception as error:

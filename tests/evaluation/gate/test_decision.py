@@ -1,12 +1,16 @@
+import dataclasses
 import math
+from collections.abc import Sequence
+from statistics import mean
 from typing import Literal
 
 import pytest
 
 from evaluation.gate.decision import Against, Decision, SuiteOutcome, decide
 from evaluation.gate.text import parse
-from evaluation.results import ModelResult
+from evaluation.results import CaseResult, ModelResult
 from evaluation.statistics.bootstrap import Interval
+from evaluation.statistics.comparison import compare_results
 from evaluation.statistics.paired import Difference
 
 ISSUE = "promote to prod if exact_match >= prod and no suite drops > 1 point"
@@ -182,3 +186,48 @@ def test_the_same_model_does_not_drop() -> None:
         against={"prod": Against(model="support:1", result=result("support:1", exact_match=0.4), differences={})},
     )
     assert decided(ISSUE, suite).promote
+
+
+def test_a_loss_of_a_metric_that_has_no_test_counts_as_one() -> None:
+    """Nothing says how far macro-F1 would vary."""
+    collapsed = outcome("tickets", {"macro_f1": 0.2}, {"macro_f1": 0.9})
+    untested = dataclasses.replace(
+        collapsed, against={"prod": dataclasses.replace(collapsed.against["prod"], differences={})}
+    )
+    assert not decided("promote to prod if no suite drops significantly in macro_f1", untested).promote
+    assert not decided("promote to prod if macro_f1 > prod significantly", untested).promote
+
+
+def test_a_metric_that_the_candidate_lacks_is_lost() -> None:
+    lacking = outcome("tickets", {"f1": 0.9}, {"f1": 0.9, "exact_match": 0.8})
+    beside = outcome("others", {"exact_match": 0.9}, {"exact_match": 0.8})
+    for policy in ("exact_match >= prod", "no suite drops", "no suite drops significantly in exact_match"):
+        decision = decided(f"promote to prod if {policy}", lacking, beside)
+        assert not decision.promote
+        assert "exact_match nan on tickets, support:1 has 0.8" in decision.reason
+
+
+def cases(values: Sequence[float | None]) -> tuple[CaseResult, ...]:
+    return tuple(
+        CaseResult(index=index, scores={} if value is None else {"numeric": value})
+        for index, value in enumerate(values)
+    )
+
+
+def test_cases_that_only_the_candidate_lacks_forbid_and_those_that_only_the_other_lacks_are_left_out() -> None:
+    before, after = [1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, None]
+    for old, new, promote in ((before, after, False), (after, before, True)):
+        made = [
+            dataclasses.replace(result(name, numeric=mean(v for v in values if v is not None)), cases=cases(values))
+            for name, values in (("support:1", old), ("support:2", new))
+        ]
+        found = {each.metric: each for each in compare_results(*made)}
+        suite = SuiteOutcome(
+            suite="sums",
+            candidate=made[1],
+            against={"prod": Against(model="support:1", result=made[0], differences=found)},
+        )
+        for policy in ("numeric >= prod", "no suite drops"):
+            decision = decided(f"promote to prod if {policy}", suite)
+            assert decision.promote is promote, decision.reason
+            assert promote or "it has a value for 3 cases, support:1 for 4" in decision.reason

@@ -10,7 +10,7 @@ from evaluation.runs.run import NewRun, RunModel, SuiteIdentity
 from evaluation.runs.runs import Runs
 from evaluation.scorers.spec import ScorerSpec
 from evaluation.settings import GenerationSettings
-from evaluation.suites.store import Suites
+from evaluation.suites.contents import keep
 from evaluation.suites.suite import Suite, SuiteCase
 from storage.database import Database
 
@@ -87,7 +87,8 @@ def suite(database: Database) -> Suite:
     """Stored, for two tenants."""
     made = make_suite()
     for tenant in (TENANT, "other"):
-        Suites(database).keep(tenant, made)
+        with database.session() as session:
+            keep(database, session, tenant, made)
     return made
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from evaluation.runs.claims import RunClaims
-from evaluation.runs.errors import StaleRunError
+from evaluation.runs.claims import NewCase, RunClaims
+from evaluation.runs.errors import OtherBaseError, RunStateError, StaleRunError
 from evaluation.runs.runs import Runs
 from evaluation.suites.suite import Suite
 from tests.evaluation.runs.conftest import BASE, TENANT, case, new_run, result_of
@@ -64,10 +64,32 @@ def test_a_case_is_stored_once(runs: Runs, claims: RunClaims, suite: Suite) -> N
     assert claims.recorded(claim)[0][0].scores == {"exact_match": 1.0}
 
 
-def test_a_lease_is_renewed_by_news(claims: RunClaims, suite: Suite) -> None:
-    claim = claims.begin(TENANT, new_run(suite))
-    claims.renew(claim)
+@pytest.mark.parametrize("news", [(), (case(0, 0),)], ids=["none", "a case"])
+def test_a_lease_is_renewed_by_news(
+    claims: RunClaims, lapsed: RunClaims, suite: Suite, news: tuple[NewCase, ...]
+) -> None:
+    claim = lapsed.begin(TENANT, new_run(suite))
+    claims.record(claim, news)
     assert claims.claim(BASE) is None
+    lapsed.renew(claim)
+    assert claims.claim(BASE) is not None
+
+
+def test_a_run_that_has_lost_its_server_is_resumed_and_one_that_runs_is_not(
+    claims: RunClaims, lapsed: RunClaims, suite: Suite
+) -> None:
+    lost = lapsed.begin(TENANT, new_run(suite))
+    taken = claims.resume(TENANT, lost.id, BASE)
+    assert taken.token > lost.token
+    with pytest.raises(RunStateError, match="is running and cannot be resumed"):
+        claims.resume(TENANT, lost.id, BASE)
+
+
+def test_a_run_goes_on_with_its_own_base_only(runs: Runs, claims: RunClaims, suite: Suite) -> None:
+    run = runs.create(TENANT, new_run(suite))
+    with pytest.raises(OtherBaseError, match=f"{run.id} began on the base {BASE[:19]}"):
+        claims.resume(TENANT, run.id, "sha256:" + "0" * 64)
+    assert runs.get(TENANT, run.id).status == "queued"
 
 
 def test_what_is_released_waits_for_the_next_server(runs: Runs, claims: RunClaims, suite: Suite) -> None:

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import func, select
 
 from evaluation.runs.runs import Runs
+from evaluation.suites.contents import keep
 from evaluation.suites.errors import TooManySuitesError, UnknownSuiteError
 from evaluation.suites.store import Suites
 from evaluation.suites.tables import SuiteContentRow
@@ -91,7 +92,8 @@ def test_a_deleted_suite_stays_for_the_runs_that_used_it(suites: Suites, databas
 
 
 def test_a_content_is_stored_once(suites: Suites, database: Database) -> None:
-    suites.keep(TENANT, make_suite())
+    with database.session() as session:
+        keep(database, session, TENANT, make_suite())
     suites.add(TENANT, make_suite())
     assert num_contents(database) == 1
     suites.delete(TENANT, "tickets")

@@ -1,12 +1,18 @@
 """The command line in this process, on a home of its own."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from service.api.process.server import Server
 from service.cli.main import main
+from service.settings import Settings
+from tests.service.api.conftest import wait_until
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,41 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         return Outcome(code if isinstance(code, int) else 0 if code is None else 1, captured.out, captured.err)
 
     return run_command
+
+
+@contextmanager
+def serving(**fields: Any) -> Iterator[Server]:
+    """A real server on a socket, once it is ready; it is stopped afterwards.
+
+    Args:
+        fields: settings that the environment does not name.
+    """
+    server = Server(Settings(**{"device": "cpu", "port": 0, "workers": 0, "shutdown_timeout": 5, **fields}))
+    thread = threading.Thread(target=server.run_until_stopped)
+    thread.start()
+    # A new checkout compiles first.
+    wait_until(lambda: server.lifecycle.phase == "ready", seconds=180)
+    yield server
+    server.stop()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path) -> Iterator[Server]:
+    """One for all tests of a module, with a home of its own."""
+    with serving(
+        home=tmp_path_factory.mktemp("home"), base_model=str(tiny_base_folder), kv_cache_memory_bytes=4 << 20
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def remote(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The test's home, behind a server that every command asks from now on."""
+    with serving() as server:
+        monkeypatch.setenv("LORAD_SERVER", server.url)
+        yield home
 
 
 @pytest.fixture

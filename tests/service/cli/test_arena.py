@@ -2,8 +2,7 @@
 
 import io
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +11,20 @@ import pytest
 
 from corpus.dataset import load
 from service.api.process.server import Server
-from service.settings import Settings
-from tests.service.api.conftest import archive_of, wait_until
+from tests.service.api.conftest import archive_of
 from tests.service.cli.conftest import Outcome, Run
 
 Battle = Callable[..., Outcome]
 
 
-@pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, make_adapter: Callable[..., Path]
-) -> Iterator[Server]:
-    settings = Settings(
-        home=tmp_path_factory.mktemp("home"),
-        base_model=str(tiny_base_folder),
-        device="cpu",
-        port=0,
-        workers=0,
-        kv_cache_memory_bytes=4 << 20,
-        shutdown_timeout=5,
-    )
-    server = Server(settings)
-    thread = threading.Thread(target=server.run_until_stopped)
-    thread.start()
-    wait_until(lambda: server.lifecycle.phase == "ready")
+@pytest.fixture(scope="module", autouse=True)
+def adapter(server: Server, tmp_path_factory: pytest.TempPathFactory, make_adapter: Callable[..., Path]) -> None:
+    """`a`, on the server."""
     archive = archive_of(make_adapter(tmp_path_factory.mktemp("adapters") / "a", seed=1))
     sent = httpx.post(
         f"{server.url}/v1/adapters", data={"name": "a"}, files={"file": ("x.tar.gz", archive)}, timeout=60
     )
     assert sent.status_code == 201, sent.text
-    yield server
-    server.stop()
-    thread.join(30)
-    assert not thread.is_alive()
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """`lorad data generate` and `propose` against a real server on a socket."""
 
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -10,31 +8,8 @@ import pytest
 
 from service.api.process.server import Server
 from service.generation.engine_writer import EngineWriter
-from service.settings import Settings
-from tests.service.api.conftest import wait_until
 from tests.service.cli.conftest import Run
 from tests.service.generation.conftest import SEEDS, RuleWriter
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path) -> Iterator[Server]:
-    settings = Settings(
-        home=tmp_path_factory.mktemp("home"),
-        base_model=str(tiny_base_folder),
-        device="cpu",
-        port=0,
-        workers=0,
-        kv_cache_memory_bytes=4 << 20,
-        shutdown_timeout=5,
-    )
-    server = Server(settings)
-    thread = threading.Thread(target=server.run_until_stopped)
-    thread.start()
-    wait_until(lambda: server.lifecycle.phase == "ready")
-    yield server
-    server.stop()
-    thread.join(30)
-    assert not thread.is_alive()
 
 
 @pytest.fixture

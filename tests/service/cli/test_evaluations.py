@@ -32,6 +32,15 @@ def adapter(run: Run, make_adapter: Callable[..., Path], tmp_path: Path) -> str:
     return "support"
 
 
+@pytest.fixture(params=["here", "on a server"])
+def place(adapter: str, request: pytest.FixtureRequest) -> str:
+    """Where the commands work; `support` is there."""
+    if request.param == "on a server":
+        request.getfixturevalue("remote")
+    return adapter
+
+
+@pytest.mark.usefixtures("place")
 def test_a_suite_is_checked_added_listed_shown_and_deleted(run: Run, suite: Path) -> None:
     checked = json.loads(run("suites", "check", suite, "--json").out)
     assert checked["num_cases"] == 5
@@ -54,10 +63,10 @@ def test_a_bad_suite_is_refused_with_case_and_field(run: Run, suite: Path) -> No
     assert "case 1 has no prompt" in refused.err
 
 
-def test_an_evaluation_is_kept_reported_and_compared(run: Run, suite: Path, adapter: str, tmp_path: Path) -> None:
+def test_an_evaluation_is_kept_reported_and_compared(run: Run, suite: Path, place: str, tmp_path: Path) -> None:
     run("suites", "add", suite)
     report = tmp_path / "report"
-    flags = ("--suite", "tickets", "--model", "base", "--model", adapter)
+    flags = ("--suite", "tickets", "--model", "base", "--model", place)
     first = run("evaluate", *flags, "--report", report, "--json")
     assert first.code == 0, first.err
     made = json.loads(first.out)
@@ -65,7 +74,7 @@ def test_an_evaluation_is_kept_reported_and_compared(run: Run, suite: Path, adap
     assert [len(result["cases"]) for result in made["results"]] == [5, 5]
     assert list(report.glob("*.html"))
     assert list(report.glob("*.md"))
-    second = json.loads(run("evaluate", "--suite", suite, "--model", adapter, "--json").out)
+    second = json.loads(run("evaluate", "--suite", suite, "--model", place, "--json").out)
     assert second["suite"]["digest"] == made["suite"]["digest"]
     listed = json.loads(run("evaluations", "list", "--json").out)
     assert [each["id"] for each in listed] == [second["id"], made["id"]]
@@ -86,8 +95,8 @@ def test_a_model_compared_with_its_copy_is_noise(run: Run, suite: Path, adapter:
     assert "every difference is noise" in compared.out
 
 
-def test_two_models_are_compared_on_a_file(run: Run, rows: Path, adapter: str) -> None:
-    compared = run("compare", "base", adapter, "--data", rows, "--max-rows", "4", "--max-tokens", "3")
+def test_two_models_are_compared_on_a_file(run: Run, rows: Path, place: str) -> None:
+    compared = run("compare", "base", place, "--data", rows, "--max-rows", "4", "--max-tokens", "3")
     assert compared.code == 0, compared.err
     assert "support:1" in compared.out
     assert "95% interval" in compared.out

@@ -1,12 +1,14 @@
 """`lorad gates` in this process, and on a running server."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from evaluation.runs.run import NewRun
+from evaluation.runs.runs import Runs
 from evaluation.scorers.spec import ScorerSpec
 from evaluation.settings import GenerationSettings
 from evaluation.suites.store import Suites
@@ -38,26 +40,9 @@ def local(run: Run, home: Path, make_adapter: Callable[..., Path], tmp_path: Pat
     return home
 
 
-@pytest.fixture
-def remote(local: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    from service.api.process.server import Server
-
-    ready = threading.Event()
-    server = Server(Settings(port=0), on_ready=lambda _url: ready.set())
-    thread = threading.Thread(target=server.run_until_stopped)
-    thread.start()
-    assert ready.wait(60)
-    monkeypatch.setenv("LORAD_SERVER", server.url)
-    yield local
-    server.stop()
-    thread.join()
-
-
 @pytest.fixture(params=["local", "remote"])
-def place(request: pytest.FixtureRequest) -> Path:
-    path = request.getfixturevalue(request.param)
-    assert isinstance(path, Path)
-    return path
+def place(local: Path, request: pytest.FixtureRequest) -> Path:
+    return local if request.param == "local" else request.getfixturevalue("remote")
 
 
 @pytest.mark.usefixtures("place")
@@ -114,3 +99,30 @@ def test_a_candidate_that_does_not_exist_is_refused(run: Run) -> None:
     run("gates", "set", "support", "prod", "--policy", HARSH, "--suite", "greetings")
     assert run("gates", "run", "support:9", "prod").code == 1
     assert run("gates", "run", "support:1", "canary").code == 1
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [("support@prof", "has no alias 'prof'"), ("support:ckpt-step-2", "a gate takes versions only")],
+)
+def test_what_means_no_version_is_refused_and_nothing_else_taken(run: Run, reference: str, said: str) -> None:
+    run("gates", "set", "support", "prod", "--policy", HARSH, "--suite", "greetings")
+    refused = run("gates", "run", reference, "prod")
+    assert (refused.code, said in refused.err) == (1, True), refused.err
+    assert json.loads(run("gates", "checks", "support", "prod", "--json").out) == []
+
+
+@pytest.mark.usefixtures("local")
+def test_a_gate_here_leaves_the_evaluations_of_others_alone(run: Run) -> None:
+    run("gates", "set", "support", "prod", "--policy", TEXT, "--suite", "greetings")
+    assert run("gates", "run", "support:1", "prod").code == 0
+    registry = open_registry(Settings())
+    runs, suites = Runs(registry.database), Suites(registry.database)
+    [done] = runs.list("default")
+    suite = suites.get("default", "greetings").suite
+    other = runs.create("other", NewRun(**{f.name: getattr(done, f.name) for f in fields(NewRun)}), suite)
+    assert run("gates", "run", "support:2", "prod").code in (0, 1)
+    assert runs.get("other", other.id).status == "queued"
+    assert [each.status for each in runs.list("default")] == ["completed", "completed"]
+    registry.database.dispose()

@@ -92,8 +92,7 @@ def evaluate(settings: Settings, inference: Inference, desk: Desk) -> Evaluate:
         scorers = tuple(map(ScorerSpec, metrics))
         wanted = Wanted(models=models, suite=suite, scorers=scorers, max_tokens=6, actor="default")
         new = new_run(settings, inference, "default", wanted)
-        desk.suites.keep("default", suite)
-        run = carry_out(desk, inference, desk.claims.begin("default", new))
+        run = carry_out(desk, inference, desk.claims.begin("default", new, suite))
         return desk.runs.results("default", run.id)
 
     return evaluate

@@ -99,12 +99,20 @@ class GateHouse:
             right: by model.
             broken: an error that the last case of each model has instead of a score.
         """
-        while (claim := self.claims.claim(BASE_DIGEST)) is not None:
-            results = [model_result(model.model, right[model.model], broken=broken) for model in claim.run.models]
-            for position, result in enumerate(results):
-                cases = [NewCase(position=position, result=case) for case in result.cases]
-                self.claims.record(claim, cases)
-            self.claims.finish(claim, results)
+        while self.evaluate_next(right, broken=broken):
+            pass
+
+    def evaluate_next(self, right: Mapping[str, int], *, broken: str | None = None) -> bool:
+        """Ends the evaluation that has waited longest; False if none waits."""
+        claim = self.claims.claim(BASE_DIGEST)
+        if claim is None:
+            return False
+        results = [model_result(model.model, right[model.model], broken=broken) for model in claim.run.models]
+        for position, result in enumerate(results):
+            cases = [NewCase(position=position, result=case) for case in result.cases]
+            self.claims.record(claim, cases)
+        self.claims.finish(claim, results)
+        return True
 
     def points_to(self, alias: str = "prod") -> int | None:
         return self.registry.adapter(TENANT, "support").aliases.get(alias)

@@ -8,6 +8,7 @@ from service.gate.errors import UnknownGateError
 from service.gate.gates import Gates
 from service.gate.reading import read_policy
 from service.gate.shown import gate_to_json
+from service.gate.tables import GateCheckRow
 from tests.service.gate.conftest import TENANT, GateHouse
 
 TEXT = "promote to prod on tickets if exact_match >= prod"
@@ -86,3 +87,11 @@ def test_a_policy_is_read_from_text_and_object(value: str | dict[str, object]) -
 def test_a_policy_of_another_alias_is_refused() -> None:
     with pytest.raises(GateError, match="gate of 'canary'"):
         read_policy({"alias": "prod", "conditions": [{"kind": "passes"}]}, "canary")
+
+
+def test_a_check_that_cannot_be_read_hides_no_other(house: GateHouse) -> None:
+    house.set()
+    strange, plain = (house.ask(house.publish()) for _ in range(2))
+    with house.registry.database.session() as session:
+        session.get_one(GateCheckRow, strange.id).policy = {"of": "tomorrow"}
+    assert [check.id for check in house.gates.open_checks()] == [plain.id]

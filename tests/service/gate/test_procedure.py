@@ -4,8 +4,12 @@ from typing import Any
 import pytest
 
 from adapters.aliases import Move
+from evaluation.runs.run import NewRun
+from evaluation.runs.runs import RunFilter
+from evaluation.suites.store import StoredSuite
 from service.gate.errors import UnknownCheckError, UnknownGateError
-from tests.service.gate.conftest import BASE_DIGEST, BENCH, POLICY, TENANT, GateHouse
+from service.gate.procedure import Bench
+from tests.service.gate.conftest import BASE_DIGEST, BENCH, POLICY, TENANT, GateHouse, prepare
 
 
 def test_a_better_version_is_promoted_and_a_worse_one_refused(house: GateHouse) -> None:
@@ -54,12 +58,40 @@ def test_one_suite_of_several_is_enough_to_refuse(house: GateHouse) -> None:
     house.registry.set_alias(TENANT, f"support:{first}", "prod")
     check = house.advance(house.ask(second))
     assert [run.suite for run in check.runs] == ["tickets", "sql"]
-    claim = house.claims.claim(BASE_DIGEST)
-    assert claim is not None
-    house.claims.release(claim)
+    assert house.evaluate_next({"support:2": 9, "support:1": 6})
     assert house.advance(check).status == "evaluating"
-    house.evaluate({"support:2": 6, "support:1": 6})
-    assert house.advance(check).status == "promoted"
+    [last] = house.runs.list(TENANT, wanted=RunFilter(status="queued"))
+    assert house.evaluate_next({"support:2": 5, "support:1": 6})
+    refused = house.advance(check)
+    assert refused.status == "refused"
+    assert f"exact_match 0.5 on {last.suite.name}, support:1 has 0.6" in (refused.reason or "")
+    assert house.points_to() == first
+
+
+def test_another_alias_that_does_not_exist_is_no_base(house: GateHouse) -> None:
+    number = house.publish()
+    house.set("promote to prod if exact_match >= canary")
+    check = house.advance(house.ask(number))
+    assert (check.status, check.runs) == ("failed", [])
+    assert "has no alias 'canary'" in (check.reason or "")
+
+
+def test_nothing_is_prepared_while_there_is_no_room(house: GateHouse) -> None:
+    number = house.publish()
+    house.set()
+    house.runs.max_open = 0
+    prepared: list[str] = []
+
+    def counting(tenant: str, suite: StoredSuite, models: tuple[str | None, ...], actor: str) -> NewRun:
+        prepared.append(suite.name)
+        return prepare(tenant, suite, models, actor)
+
+    bench, asked = Bench(base_digest=BASE_DIGEST, prepare=counting), house.ask(number)
+    assert not house.procedure.advance(asked, bench)
+    assert (house.get(asked).status, prepared) == ("waiting", [])
+    house.runs.max_open = 1
+    assert house.procedure.advance(asked, bench)
+    assert prepared == ["tickets"]
 
 
 def test_an_alias_that_moved_meanwhile_is_left_alone(house: GateHouse) -> None:

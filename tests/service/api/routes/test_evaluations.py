@@ -159,6 +159,15 @@ def test_runs_of_other_cases_are_not_compared(client: TestClient) -> None:
     assert "only runs of the same cases" in error_of(refused)["message"]
 
 
+def test_runs_whose_scorers_had_other_parameters_are_not_compared(client: TestClient) -> None:
+    first, second = (
+        evaluated(client, metrics=["loss", {"name": "regex", "params": {"pattern": pattern}}]) for pattern in ("a", "b")
+    )
+    refused = error_of(client.get(f"/evaluations/{second['id']}/compare", params={"with": first["id"]}))
+    assert refused["code"] == "invalid_comparison"
+    assert "scored regex with other parameters: pattern='a' and pattern='b'" in refused["message"]
+
+
 def test_a_case_that_is_too_long_is_named_before_anything_runs(client: TestClient) -> None:
     long = [*CASES, {"prompt": "x " * 600, "completion": "y"}]
     for background in (True, False):
