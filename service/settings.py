@@ -3,6 +3,7 @@
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -151,6 +152,10 @@ class Settings(BaseSettings):
                 f"max_cpu_loras is {self.max_cpu_loras}, less than the {self.max_loras} of max_loras: "
                 "every adapter on the device is in host memory too"
             )
+        for name in ("judge_url", "webhook_url"):
+            value = getattr(self, name)
+            if value is not None and "@" in urlsplit(value).netloc:
+                raise ValueError(f"{name} holds a user or password; give the key as a setting of its own")
         if (self.judge_url is None) != (self.judge_model is None):
             raise ValueError("judge_url and judge_model go together: set both or neither")
         if self.webhook_url is not None and self.webhook_secret is None:

@@ -64,10 +64,11 @@ class SeedSet:
         return (*before, {**last, "content": self.frame.around(core)})
 
     def text_of(self, record: Record) -> str:
-        """Return what two records are compared by: the prompt, without the frame."""
-        if len(record.messages) == 2:
-            return self.frame.core(record.prompt)
-        return record.prompt
+        """Return what two records are compared by: the last turn without the frame.
+
+        The turns before it, a system prompt first of all, are those of a seed, and would make all its rows alike.
+        """
+        return self.frame.core(last_text(record))
 
 
 def seeds_of(records: Sequence[Record]) -> SeedSet:
@@ -80,10 +81,15 @@ def seeds_of(records: Sequence[Record]) -> SeedSet:
         raise SeedsError("there is no seed row; give a file with at least one")
     for record in records:
         _check(record)
-    frame = _frame([content_text(record.prompt_messages[-1]) for record in records])
+    frame = frame_of([content_text(record.prompt_messages[-1]) for record in records])
     return SeedSet(
         tuple(Seed(record, frame.core(content_text(record.prompt_messages[-1]))) for record in records), frame
     )
+
+
+def last_text(record: Record) -> str:
+    """Return the text of the turn that a record answers."""
+    return content_text(record.prompt_messages[-1]) if record.prompt_messages else record.prompt
 
 
 def renamed(record: Record, file: str) -> Record:
@@ -104,7 +110,8 @@ def _check(record: Record) -> None:
         raise SeedsError(f"{where} answers with tool calls only, which no recipe writes; leave this row out")
 
 
-def _frame(texts: Sequence[str]) -> Frame:
+def frame_of(texts: Sequence[str]) -> Frame:
+    """Return what all these texts begin and end with; an empty one where they share no line or heading."""
     if len(set(texts)) < MIN_FRAMED:
         return Frame()
     before = _shared_beginning(texts)

@@ -1,19 +1,22 @@
 """What is kept of the drafts: checks from the cheapest to the dearest, each with a reason of its own."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from corpus.characters import odd_characters
 from corpus.control_tokens import control_tokens
 from corpus.language import guess
+from corpus.normalise import normalise
 from corpus.records import Record
 from corpus.synthetic.drafts import Draft, Dropped
 from corpus.synthetic.form import AnswerForm
 from corpus.synthetic.novelty import MAX_SIMILARITY, Novelty
 from corpus.synthetic.parsing import goes_round
-from corpus.synthetic.seeds import SeedSet
+from corpus.synthetic.seeds import SeedSet, frame_of, last_text
 
+_COPIED_CHARACTERS = 24
+"""Shorter texts stand in others by chance: "What is my balance?"."""
 _LEEWAY = 2
 """A new text may be so many times shorter or longer than any seed's."""
 _QUESTION_CHARACTERS = (10, 400)
@@ -55,6 +58,7 @@ class Sieve:
         self._options = options
         self._novelty = Novelty(options.max_similarity)
         records = [] if seeds is None else [seed.record for seed in seeds.seeds]
+        self._held_out = [(normalise(text), place) for text, place in _whole(held_out)]
         for record in held_out:
             self._novelty.add(self._text(record), "held_out", f"{record.file}:{record.line}")
         for record in records:
@@ -104,6 +108,9 @@ class Sieve:
             raise Dropped("language", text, found.language)
 
     def _check_new(self, text: str, label: str | None) -> None:
+        copied = self._within_held_out(normalise(text))
+        if copied is not None:
+            raise Dropped("held_out", text, f"{copied}, word for word")
         near = self._novelty.nearest(text)
         if near is not None:
             raise Dropped(near.origin, text, f"{near.place}, {near.similarity:.2f}")
@@ -111,6 +118,16 @@ class Sieve:
             nearest = self._novelty.class_of_nearest(text, label)
             if nearest not in (None, label):
                 raise Dropped("other_class", text, str(nearest))
+
+    def _within_held_out(self, text: str) -> str | None:
+        """Where the text stands in a held-out row, or such a row in the text.
+
+        Behind another instruction, a copied question is too small a part of both for their likeness to tell.
+        """
+        for known, place in self._held_out:
+            if min(len(known), len(text)) >= _COPIED_CHARACTERS and (text in known or known in text):
+                return place
+        return None
 
     def _text(self, record: Record) -> str:
         if self._seeds is not None and record.kind == "chat":
@@ -124,6 +141,15 @@ class Sieve:
             least if given.min_characters is None else given.min_characters,
             most if given.max_characters is None else given.max_characters,
         )
+
+
+def _whole(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
+    """Each row's last turn, and what stands in it inside an instruction that all of them share."""
+    rows = [(last_text(record) if record.kind == "chat" else record.text, record) for record in records]
+    frame = frame_of([text for text, _ in rows])
+    for text, record in rows:
+        for each in {text, frame.core(text)}:
+            yield each, f"{record.file}:{record.line}"
 
 
 def _between(texts: Sequence[str]) -> tuple[int, int]:

@@ -2,17 +2,18 @@
 
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from random import Random
 from typing import cast
 
 from pydantic import JsonValue
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 
 from corpus.messages import Message
 from evaluation.arena.battle import Answer, Ballot, Battle, Opinion, Rating, Side, Vote, Winner
-from evaluation.arena.errors import AlreadyVotedError
+from evaluation.arena.errors import AlreadyVotedError, TooManyBattlesError, UnknownContestantError
 from evaluation.arena.rows import battle_of, find_battle, newest, rating_of, refuse_more, vote_of
 from evaluation.arena.tables import BattleRow, RatingRow, VoteRow
 from storage.clock import now_of
@@ -20,6 +21,8 @@ from storage.database import Database
 
 MAX_BATTLES = 100_000
 """Of one tenant; so of its ratings."""
+MAX_VOTES_OF_BATTLE = 1000
+"""Voters name themselves, so that one key could vote without end."""
 _BATCH = 500
 
 
@@ -77,7 +80,11 @@ class Arena:
             return battle_of(find_battle(session, tenant, battle_id))
 
     def list(self, tenant: str, after: str | None = None, limit: int = 100) -> Sequence[Battle]:
-        """Battles, newest first, from the one after `after`."""
+        """Battles, newest first, from the one after `after`.
+
+        Raises:
+            UnknownBattleError: there is no battle `after`.
+        """
         with self._database.reading() as session:
             return [battle_of(row) for row in newest(session, BattleRow, tenant, after, limit)]
 
@@ -96,12 +103,16 @@ class Arena:
         Raises:
             UnknownBattleError: there is no such battle.
             AlreadyVotedError: the voter has chosen before.
+            TooManyBattlesError: the battle has as many votes as it may.
         """
         with self._database.session() as session:
             battle = find_battle(session, tenant, battle_id, locked=True)
             known = select(VoteRow.id).where(VoteRow.battle_id == battle_id, VoteRow.voter == voter)
             if session.scalar(known) is not None:
                 raise AlreadyVotedError(battle_id, voter)
+            count = select(func.count()).select_from(VoteRow).where(VoteRow.battle_id == battle_id)
+            if (session.scalar(count) or 0) >= MAX_VOTES_OF_BATTLE:
+                raise TooManyBattlesError(f"votes on {battle_id}", MAX_VOTES_OF_BATTLE)
             row = VoteRow(
                 id=_new_id("vote"),
                 tenant=tenant,
@@ -123,15 +134,37 @@ class Arena:
             return {battle_id: cast(Winner, winner) for battle_id, winner in session.execute(query)}
 
     def votes(self, tenant: str, after: str | None = None, limit: int = 100) -> Sequence[Vote]:
-        """Votes, newest first, from the one after `after`."""
+        """Votes, newest first, from the one after `after`.
+
+        Raises:
+            UnknownBattleError: there is no vote `after`.
+        """
         with self._database.reading() as session:
             rows = newest(session, VoteRow, tenant, after, limit)
             query = select(BattleRow).where(BattleRow.id.in_([row.battle_id for row in rows]))
             battles = {battle.id: battle for battle in session.scalars(query)}
             return [vote_of(row, battles[row.battle_id]) for row in rows]
 
-    def outcomes(self, tenant: str, limit: int) -> Sequence[tuple[str, str, Winner]]:
-        """The models on sides a and b and the winner of the newest votes, oldest first."""
+    def check_models(self, tenant: str, models: Collection[str]) -> None:
+        """Finds out whether each of these has been in a battle.
+
+        Raises:
+            UnknownContestantError: names the first that has not.
+        """
+        with self._database.reading() as session:
+            for model in models:
+                mine = BattleRow.tenant == tenant, (BattleRow.a_model == model) | (BattleRow.b_model == model)
+                if session.scalar(select(BattleRow.id).where(*mine).limit(1)) is None:
+                    raise UnknownContestantError(model)
+
+    def outcomes(self, tenant: str, limit: int, models: Collection[str] = ()) -> Sequence[tuple[str, str, Winner]]:
+        """The models on sides a and b and the winner of the newest votes, oldest first.
+
+        Args:
+            tenant: whose.
+            limit: so many votes.
+            models: only battles between these; empty: all.
+        """
         query = (
             select(BattleRow.a_model, BattleRow.b_model, VoteRow.winner)
             .join(VoteRow, VoteRow.battle_id == BattleRow.id)
@@ -139,15 +172,22 @@ class Arena:
             .order_by(VoteRow.created_at.desc(), VoteRow.id.desc())
             .limit(limit)
         )
+        if models:
+            query = query.where(BattleRow.a_model.in_(models), BattleRow.b_model.in_(models))
         with self._database.reading() as session:
             found = [(a, b, cast(Winner, winner)) for a, b, winner in session.execute(query)]
         return found[::-1]
 
-    def ballots(self, tenant: str) -> Iterator[Ballot]:
-        """The battles that have votes, newest first; read in parts, so that what comes meanwhile may be missed."""
-        after = None
-        while battles := self.list(tenant, after, _BATCH):
-            after = battles[-1].id
+    def ballots(self, tenant: str, models: Collection[str] = ()) -> Iterator[Ballot]:
+        """The battles that have votes, newest first; read in parts, so that what comes meanwhile may be missed.
+
+        Args:
+            tenant: whose.
+            models: only battles in which one of these took part; empty: all.
+        """
+        before: tuple[datetime, str] | None = None
+        while battles := self._battles(tenant, models, before):
+            before = battles[-1].created_at, battles[-1].id
             query = (
                 select(VoteRow.battle_id, VoteRow.winner, func.count())
                 .where(VoteRow.battle_id.in_([battle.id for battle in battles]))
@@ -158,6 +198,17 @@ class Arena:
                 for battle_id, winner, count in session.execute(query):
                     counts[battle_id][cast(Winner, winner)] = count
             yield from (Ballot(battle, counts[battle.id]) for battle in battles if battle.id in counts)
+
+    def _battles(self, tenant: str, models: Collection[str], before: tuple[datetime, str] | None) -> Sequence[Battle]:
+        """Some of the battles older than a place in time: that place stays when the battle there is deleted."""
+        query = select(BattleRow).where(BattleRow.tenant == tenant)
+        if models:
+            query = query.where(BattleRow.a_model.in_(models) | BattleRow.b_model.in_(models))
+        if before is not None:
+            query = query.where(tuple_(BattleRow.created_at, BattleRow.id) < before)
+        with self._database.reading() as session:
+            rows = session.scalars(query.order_by(BattleRow.created_at.desc(), BattleRow.id.desc()).limit(_BATCH))
+            return [battle_of(row) for row in rows]
 
     def rate(self, tenant: str, battle_id: str, side: Side, opinion: Opinion) -> Rating:
         """Keeps an opinion of one side of a battle, in the place of an earlier one by the same voter.
@@ -198,7 +249,11 @@ class Arena:
         return rating_of(row)
 
     def ratings(self, tenant: str, after: str | None = None, limit: int = 100) -> Sequence[Rating]:
-        """Ratings, newest first, from the one after `after`."""
+        """Ratings, newest first, from the one after `after`.
+
+        Raises:
+            UnknownBattleError: there is no rating `after`.
+        """
         with self._database.reading() as session:
             return [rating_of(row) for row in newest(session, RatingRow, tenant, after, limit)]
 

@@ -3,6 +3,7 @@
 EvaluationError
 └── ArenaError
     ├── UnknownBattleError    there is no such battle
+    ├── UnknownContestantError  no battle with a vote had the model
     ├── AlreadyVotedError     the voter has voted on this battle
     ├── TooFewModelsError     fewer than two different models could meet
     └── TooManyBattlesError   a tenant keeps as many battles or ratings as it may
@@ -20,6 +21,15 @@ class UnknownBattleError(ArenaError):
 
     def __init__(self, battle_id: str) -> None:
         super().__init__(f"there is no battle {battle_id[:80]!r}; lorad arena list shows those there are")
+
+
+class UnknownContestantError(ArenaError):
+    """No battle of the tenant had the model."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"no battle had a model {model[:120]!r}; name it as battles do, pinned: lorad arena leaderboard shows them"
+        )
 
 
 class AlreadyVotedError(ArenaError):

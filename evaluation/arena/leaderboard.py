@@ -56,12 +56,12 @@ def leaderboard(arena: Arena, tenant: str, models: Collection[str] = ()) -> Lead
         arena: where votes are.
         tenant: whose.
         models: count only battles between these; empty: all.
+
+    Raises:
+        UnknownContestantError: one of the models has been in no battle.
     """
-    outcomes = [
-        Outcome(a, b, _WINNERS[winner])
-        for a, b, winner in arena.outcomes(tenant, MAX_VOTES)
-        if not models or {a, b} <= set(models)
-    ]
+    arena.check_models(tenant, models)
+    outcomes = [Outcome(a, b, _WINNERS[winner]) for a, b, winner in arena.outcomes(tenant, MAX_VOTES, models)]
     return ranked(outcomes, arena.scores(tenant))
 
 

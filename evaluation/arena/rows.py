@@ -27,11 +27,17 @@ def find_battle(session: Session, tenant: str, battle_id: str, *, locked: bool =
 
 
 def newest(session: Session, kind: type[Row], tenant: str, after: str | None, limit: int) -> list[Row]:
-    """A tenant's rows, newest first, from the one after `after`; none where there is no such row."""
+    """A tenant's rows, newest first, from the one after `after`.
+
+    Raises:
+        UnknownBattleError: there is no row `after`.
+    """
     query = select(kind).where(kind.tenant == tenant)
     if after is not None:
-        here = select(kind.created_at, kind.id).where(kind.tenant == tenant, kind.id == after).subquery()
-        query = query.where(tuple_(kind.created_at, kind.id) < select(here.c.created_at, here.c.id).scalar_subquery())
+        here = session.get(kind, after)
+        if here is None or here.tenant != tenant:
+            raise UnknownBattleError(after)
+        query = query.where(tuple_(kind.created_at, kind.id) < (here.created_at, here.id))
     return list(session.scalars(query.order_by(kind.created_at.desc(), kind.id.desc()).limit(limit)))
 
 

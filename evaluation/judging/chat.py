@@ -1,12 +1,22 @@
 """A conversation's next turn by a model, from wherever the model runs."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from corpus.messages import Message
 from evaluation.errors import JudgeRefusedError, JudgeUnavailableError
 from evaluation.sampler import GenerateRequest, Sampler
 from evaluation.settings import GenerationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a model said."""
+
+    text: str
+    finish_reason: str = "stop"
+    """`length` where it was cut off."""
 
 
 class Chat(Protocol):
@@ -16,7 +26,7 @@ class Chat(Protocol):
     def name(self) -> str:
         """The model."""
 
-    def answer(self, messages: Sequence[Message], settings: GenerationSettings) -> str:
+    def answer(self, messages: Sequence[Message], settings: GenerationSettings) -> Turn:
         """The assistant's next turn.
 
         Raises:
@@ -51,7 +61,7 @@ class SamplerChat:
         self._render = render
         self._context_tokens = context_tokens
 
-    def answer(self, messages: Sequence[Message], settings: GenerationSettings) -> str:
+    def answer(self, messages: Sequence[Message], settings: GenerationSettings) -> Turn:
         """See `Chat`; errors of the sampler pass, because they concern the evaluation as much."""
         prompt_ids = tuple(self._render(messages))
         room = self._context_tokens - len(prompt_ids)
@@ -69,4 +79,4 @@ class SamplerChat:
         completions = list(self._sampler.generate([request]))
         if not completions:
             raise JudgeUnavailableError(self.name, "the sampler gave no answer")
-        return completions[0].text
+        return Turn(completions[0].text, completions[0].finish_reason)

@@ -32,7 +32,7 @@ class ChatJudge:
 
     def compare(self, question: Sequence[Message], first: str, second: str) -> Verdict:
         """See `Judge`."""
-        reply = self._chat.answer(comparison(question, first, second), self._settings)
+        reply = self._chat.answer(comparison(question, first, second), self._settings).text
         return Verdict(winner=read_winner(reply), reason=reply.strip())
 
     def grade(
@@ -44,7 +44,7 @@ class ChatJudge:
     ) -> Grade:
         """See `Judge`."""
         criteria = criteria or DEFAULT_CRITERIA
-        reply = self._chat.answer(grading(question, answer, reference, criteria), self._settings)
+        reply = self._chat.answer(grading(question, answer, reference, criteria), self._settings).text
         marks = read_marks(reply, len(criteria))
         if marks is None:
             return Grade(score=None, reason=reply.strip())

@@ -11,6 +11,7 @@ import httpx
 
 from corpus.messages import Message
 from evaluation.errors import JudgeRefusedError, JudgeRestingError, JudgeUnavailableError
+from evaluation.judging.chat import Turn
 from evaluation.settings import GenerationSettings
 
 _log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class RemoteChat:
         self._lock = threading.Lock()
         self._resting: tuple[float, str] | None = None
 
-    def answer(self, messages: Sequence[Message], settings: GenerationSettings) -> str:
+    def answer(self, messages: Sequence[Message], settings: GenerationSettings) -> Turn:
         """The assistant's next turn.
 
         Raises:
@@ -69,7 +70,7 @@ class RemoteChat:
         reason = ""
         for delay in (*self._endpoint.delays_seconds, None):
             found = self._attempt(body)
-            if isinstance(found, str):
+            if isinstance(found, Turn):
                 return found
             reason = found.reason
             if found.refused:
@@ -96,7 +97,7 @@ class RemoteChat:
             body["stop"] = list(settings.stop)
         return body
 
-    def _attempt(self, body: dict[str, Any]) -> "str | _Failure":
+    def _attempt(self, body: dict[str, Any]) -> "Turn | _Failure":
         try:
             with self._client.stream("POST", self._url, json=body) as response:
                 if not response.is_success:
@@ -118,10 +119,12 @@ class RemoteChat:
         if resting is not None and time.monotonic() < resting[0]:
             raise JudgeRestingError(self.name, resting[1])
 
-    def _give_up(self, reason: str) -> str:
+    def _give_up(self, reason: str) -> Turn:
         with self._lock:
             self._resting = (time.monotonic() + self._endpoint.rest_seconds, reason)
-        _log.warning("the judge %s at %s cannot be asked: %s", self.name, self._endpoint.url, reason)
+        # The host alone: addresses may hold keys in their path or query.
+        host = httpx.URL(self._endpoint.url).host
+        _log.warning("the judge %s at %s cannot be asked: %s", self.name, host, reason)
         raise JudgeUnavailableError(self.name, reason)
 
 
@@ -142,10 +145,11 @@ def _refusal(response: httpx.Response) -> _Failure:
     return _Failure(reason, passing=passing, refused=refused, retry_after_seconds=seconds)
 
 
-def _content(response: httpx.Response) -> "str | _Failure":
+def _content(response: httpx.Response) -> "Turn | _Failure":
     try:
-        content = response.json()["choices"][0]["message"]["content"]
-    except (ValueError, LookupError, TypeError):
+        choice = response.json()["choices"][0]
+        content, reason = choice["message"]["content"], choice.get("finish_reason")
+    except (ValueError, LookupError, TypeError, AttributeError):
         return _Failure("its reply is no chat completion: the URL must lead to an OpenAI-compatible server")
     # Null where the model said nothing, such as after a refusal: nothing can be read from it, which is no outage.
-    return content if isinstance(content, str) else ""
+    return Turn(content if isinstance(content, str) else "", reason if isinstance(reason, str) else "stop")

@@ -48,8 +48,7 @@ class ChatWriter:
             max_tokens=ask.max_tokens, temperature=self._temperature, seed=ask.seed, stop=ask.stop
         )
         try:
-            text = self._chat.answer(as_messages(ask), settings)
+            said = self._chat.answer(as_messages(ask), settings)
         except JudgeRefusedError:
             return Reply(text="", finish_reason="prompt_too_long")
-        # A chat does not say why it ended; what was cut off, the sieve sees by its length and form.
-        return Reply(text=text, finish_reason="stop")
+        return Reply(text=said.text, finish_reason=said.finish_reason)

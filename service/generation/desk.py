@@ -8,6 +8,7 @@ from corpus.errors import CorpusError
 from corpus.synthetic.errors import SeedsError
 from evaluation.errors import JudgeUnavailableError
 from service.files.files import Files
+from service.files.stored_file import checked_filename
 from service.generation.claims import GenerationClaim, GenerationClaims
 from service.generation.errors import WriterUnavailableError
 from service.generation.generation import Generation, NewGeneration
@@ -17,7 +18,7 @@ from service.generation.models import Models, open_models
 from service.generation.outcome import Outcomes
 from service.generation.plan import Plan, Prepared
 from service.generation.request import GenerationRequest
-from service.generation.run import generate
+from service.generation.run import generate, rows_of
 from service.inference.inference import Inference
 from service.settings import Settings
 
@@ -36,11 +37,14 @@ class GenerationDesk:
 
         Raises:
             UnknownFileError: a file is not there.
+            InvalidFileError: no file can be called as the new one is to be.
             CorpusError: a file cannot be used for the recipe.
             AdapterError: a model means nothing.
             JudgeUnavailableError: the operator has set no model.
             TooManyGenerationsError: as many have not ended as may.
         """
+        if request.filename is not None:
+            checked_filename(request.filename)
         self._prepared(tenant, request)
         with open_models(self.settings, inference, tenant, request, request) as models:
             new = NewGeneration(
@@ -78,11 +82,11 @@ class GenerationDesk:
         self.claims.end(claim, "completed" if error is None else "partial", file_id=file_id, error=error)
 
     def _file(self, generation: Generation, outcomes: Outcomes) -> str | None:
-        rows = [outcome.row for outcome in outcomes.known() if outcome.row is not None]
+        rows = rows_of(outcomes)
         if not rows:
             return None
         name = generation.request.filename or f"{generation.request.recipe}-{generation.id}.jsonl"
-        lines = (json.dumps(dict(row), ensure_ascii=False, allow_nan=False).encode() + b"\n" for row in rows)
+        lines = (json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n" for row in rows)
         return self.files.create(generation.tenant, name, "fine-tune", lines).id
 
     def _prepared(self, tenant: str, request: GenerationRequest) -> Prepared:

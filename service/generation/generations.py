@@ -116,7 +116,9 @@ class Generations:
             row = find(session, tenant, generation_id, for_update=True)
             if row.status not in RESUMABLE:
                 raise GenerationStateError(generation_id, row.status, "resumed")
-            if row.attempts >= generation_of(row).request.most_attempts:
+            # With rows but no file, such as when the store was full, the file is what it is resumed for.
+            owes_file = row.kept > 0 and row.file_id is None
+            if row.attempts >= generation_of(row).request.most_attempts and not owes_file:
                 raise GenerationStateError(generation_id, "out of attempts", "resumed")
             let_go(row, "queued")
             row.finished_at = row.error = None

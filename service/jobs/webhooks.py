@@ -129,7 +129,9 @@ class Webhooks:
             reply = httpx.post(self._url, content=body, headers=headers, timeout=_TIMEOUT_SECONDS)
             reply.raise_for_status()
         except httpx.HTTPError as error:
-            _log.warning("webhook message %s did not arrive: %s", message.id, error)
+            # httpx's own text has the whole address, and its path or query may be a secret.
+            status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
+            _log.warning("webhook message %s did not arrive: %s", message.id, status)
             return False
         with self._database.session() as session:
             _delivered(session, message.id)

@@ -52,3 +52,12 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 def test_messages_without_a_signature_are_not_sent() -> None:
     with pytest.raises(ValidationError, match="webhook_url needs webhook_secret"):
         Settings(webhook_url="https://example.com/hook")
+
+
+@pytest.mark.parametrize("name", ["judge_url", "webhook_url"])
+def test_an_address_holds_no_password(name: str) -> None:
+    given = {name: "https://ann:secret@example.com/v1", "judge_model": "m", "webhook_secret": "whsec_x"}
+    if name == "webhook_url":
+        del given["judge_model"]
+    with pytest.raises(ValidationError, match=f"{name} holds a user or password"):
+        Settings.model_validate(given)

@@ -21,7 +21,13 @@ from adapters.errors import (
 )
 from base.errors import BaseModelError, RenderingError
 from corpus.errors import CorpusError
-from evaluation.arena.errors import AlreadyVotedError, TooFewModelsError, TooManyBattlesError, UnknownBattleError
+from evaluation.arena.errors import (
+    AlreadyVotedError,
+    TooFewModelsError,
+    TooManyBattlesError,
+    UnknownBattleError,
+    UnknownContestantError,
+)
 from evaluation.errors import (
     CaseTooLongError,
     ComparisonError,
@@ -97,6 +103,7 @@ _STATUS_AND_CODE: dict[type[Exception], tuple[int, str]] = {
     EngineError: (500, "engine_error"),
     UnknownMetricError: (400, "unknown_metric"),
     UnknownBattleError: (404, "battle_not_found"),
+    UnknownContestantError: (404, "model_not_found"),
     AlreadyVotedError: (400, "already_voted"),
     TooFewModelsError: (400, "too_few_models"),
     TooManyBattlesError: (400, "too_many_battles"),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain, islice
 from typing import Annotated, Any
 
@@ -142,7 +143,8 @@ def export(
     principal: Publisher, state: State, model: Models = None, min_margin: Annotated[int, Query(ge=1, le=1000)] = 1
 ) -> StreamingResponse:
     """Votes as preference pairs, JSON Lines: a training file for DPO. `model` leaves battles of these."""
-    pairs = preference_pairs(state.arena.ballots(principal.tenant), model or (), min_margin)
+    state.arena.check_models(principal.tenant, model or ())
+    pairs = preference_pairs(partial(state.arena.ballots, principal.tenant, model or ()), min_margin)
     return StreamingResponse(_lines(pairs), media_type="application/jsonl")
 
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -110,3 +111,34 @@ def test_a_judge_lets_through_what_it_rates_well(chat: MakeChat, score: float | 
     with pytest.raises(Dropped) as dropped:
         judging.check(draft(chat("a", "b")))
     assert dropped.value.reason == "judge"
+
+
+FRAME = "Say which class it is of, out of those you know, and nothing more than that: {}\nClass number {}"
+
+
+@pytest.mark.parametrize(
+    "held_out",
+    [
+        ["You are a bank's assistant. Sort this message into one of seventy-seven classes.\n\n{question}\n\nClass:"],
+        [FRAME.format("{question}", 0), *(FRAME.format(f"other {n}", n) for n in range(3))],
+    ],
+    ids=["one row", "rows that share it"],
+)
+def test_a_held_out_question_is_found_behind_another_instruction(
+    banking: SeedSet, chat: MakeChat, held_out: list[str]
+) -> None:
+    question = "Has my card left your office already?"
+    rows = [chat(text.format(question=question), "card_arrival", at) for at, text in enumerate(held_out)]
+    sieve = Sieve(banking, rows, SieveOptions())
+    assert reason_of(sieve, chat(question, "card_arrival", label="card_arrival")) == "held_out"
+    assert reason_of(sieve, chat("Is my card on its way to me by now?", "card_arrival", label="card_arrival")) is None
+
+
+def test_rows_that_share_their_earlier_turns_are_not_alike_for_it(chat: MakeChat) -> None:
+    rules = {"role": "system", "content": "You answer for a shop that sells lamps. " * 12}
+    rows = [
+        replace(chat(text, "SELECT 1"), messages=(rules, *chat(text, "SELECT 1").messages))
+        for text in ("How many orders?", "Which customers bought lamps?", "Name every product ever sold.")
+    ]
+    sieve = Sieve(seeds_of(rows[:2]), [], SieveOptions(min_characters=1, max_characters=1000))
+    assert reason_of(sieve, rows[2]) is None

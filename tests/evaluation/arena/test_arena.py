@@ -3,9 +3,15 @@ from random import Random
 
 import pytest
 
+from evaluation.arena import arena as arena_module
 from evaluation.arena.arena import Arena
 from evaluation.arena.battle import Opinion, Side
-from evaluation.arena.errors import AlreadyVotedError, TooManyBattlesError, UnknownBattleError
+from evaluation.arena.errors import (
+    AlreadyVotedError,
+    TooManyBattlesError,
+    UnknownBattleError,
+    UnknownContestantError,
+)
 from storage.database import Database
 from tests.evaluation.arena.conftest import QUESTION, answer, fight
 
@@ -75,7 +81,6 @@ def test_lists_are_read_page_by_page_newest_first(arena: Arena) -> None:
 
     assert [battle.id for battle in arena.list("t", limit=2)] == made[:2:-1]
     assert [battle.id for battle in arena.list("t", after=made[3], limit=10)] == made[2::-1]
-    assert arena.list("t", after="battle-gone") == []
 
 
 def test_a_tenant_sees_its_own_battles_only(arena: Arena) -> None:
@@ -183,3 +188,47 @@ def test_ballots_count_the_votes_of_each_battle(arena: Arena) -> None:
 
     assert found == {made.id: {"a": 2, "tie": 1}, other.id: {"b": 1}}
     assert unjudged.id not in found
+
+
+def test_a_page_after_something_unknown_is_refused(arena: Arena) -> None:
+    fight(arena)
+    for listed in (arena.list, arena.votes, arena.ratings):
+        with pytest.raises(UnknownBattleError, match="typo"):
+            listed("t", "typo")
+    mine = fight(arena, tenant="other")
+    with pytest.raises(UnknownBattleError):
+        arena.list("t", mine.id)
+
+
+def test_ballots_go_on_where_they_were_when_a_battle_is_deleted_meanwhile(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arena_module, "_BATCH", 2)
+    made = [fight(arena) for _ in range(5)]
+    for battle in made:
+        arena.vote("t", battle.id, "ann", "a")
+    ballots = arena.ballots("t")
+    found = [next(ballots).battle.id, next(ballots).battle.id]
+    arena.delete("t", found[-1])
+    found += [ballot.battle.id for ballot in ballots]
+    assert sorted(found) == sorted(battle.id for battle in made)
+
+
+def test_battles_of_some_models_can_be_asked_for(arena: Arena) -> None:
+    for one in ("a:1", "b:1"):
+        arena.vote("t", fight(arena, one).id, "ann", "tie")
+    assert [{each.battle.a.model, each.battle.b.model} for each in arena.ballots("t", ["b:1"])] == [{"b:1", "base"}]
+    assert len(list(arena.ballots("t", ["base"]))) == 2
+    # Not the newest vote, which is of the others.
+    assert {*arena.outcomes("t", 1, ["a:1", "base"])[0]} == {"a:1", "base", "tie"}
+    with pytest.raises(UnknownContestantError, match="'a'"):
+        arena.check_models("t", ["a:1", "a"])
+
+
+def test_a_battle_takes_so_many_votes(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arena_module, "MAX_VOTES_OF_BATTLE", 2)
+    battle = fight(arena)
+    for voter in ("ann", "bob"):
+        arena.vote("t", battle.id, voter, "a")
+    with pytest.raises(TooManyBattlesError, match=f"2 votes on {battle.id}"):
+        arena.vote("t", battle.id, "eve", "a")

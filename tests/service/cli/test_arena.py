@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from corpus.dataset import load
+from service.api.answers import battles
 from service.api.process.server import Server
 from tests.service.api.conftest import archive_of
 from tests.service.cli.conftest import Outcome, Run
@@ -123,7 +125,12 @@ def test_scores_reach_the_leaderboard(battle: Battle, arena: Run) -> None:
     assert "4.0 (1)" in shown
 
 
-def test_votes_become_a_file_of_preferences(battle: Battle, arena: Run, tmp_path: Path) -> None:
+def test_votes_become_a_file_of_preferences(
+    battle: Battle, arena: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A random model ends no answer by itself, and a preferred one that was cut off makes no pair.
+    answered = battles._answer
+    monkeypatch.setattr(battles, "_answer", lambda *given: replace(answered(*given), finish_reason="stop"))
     battle("a\n", "Export me.")
     output = tmp_path / "pairs.jsonl"
 

@@ -144,6 +144,19 @@ def test_one_that_is_out_of_attempts_is_not_resumed(
         generations.resume("acme", made.id)
 
 
+def test_rows_without_their_file_are_worth_resuming_for(
+    generations: Generations, claims: GenerationClaims, new: NewGeneration
+) -> None:
+    """The store was full, say, when the last attempt had been made."""
+    request = new.request.model_copy(update={"max_attempts": 1})
+    made = generations.create("acme", replace(new, request=request))
+    claim = claimed(claims)
+    claims.outcomes(claim).add(Outcome(attempt=0, row={"messages": []}))
+    claims.end(claim, "failed", error="the store is full")
+
+    assert generations.resume("acme", made.id).status == "queued"
+
+
 def test_tenants_see_their_own_and_have_a_limit_each(generations: Generations, new: NewGeneration) -> None:
     mine = [generations.create("acme", new).id for _ in range(3)]
     with pytest.raises(TooManyGenerationsError, match="3 generations wait or run"):

@@ -7,6 +7,7 @@ from base.source import BaseSource
 from corpus.messages import Message
 from corpus.synthetic.writing import Ask, Writer
 from evaluation.errors import JudgeRefusedError, JudgeUnavailableError
+from evaluation.judging.chat import Turn
 from evaluation.settings import GenerationSettings
 from service.generation.chat_writer import ChatWriter
 from service.generation.engine_writer import EngineWriter
@@ -29,14 +30,15 @@ class FakeChat:
         self.is_down = is_down
         self.settings: list[GenerationSettings] = []
 
-    def answer(self, messages: Sequence[Message], settings: GenerationSettings) -> str:
+    def answer(self, messages: Sequence[Message], settings: GenerationSettings) -> Turn:
         """See `Chat`."""
         if self.is_down:
             raise JudgeUnavailableError(self.name, "it cannot be reached")
         if "too long" in str(messages[-1]["content"]):
             raise JudgeRefusedError(self.name, "it answered with status 413")
         self.settings.append(settings)
-        return str(messages[-1]["content"]).upper()
+        text = str(messages[-1]["content"]).upper()
+        return Turn(text, "length" if "cut" in text.lower() else "stop")
 
 
 def test_a_chat_is_asked_to_continue_each_text() -> None:
@@ -58,6 +60,12 @@ def test_what_a_chat_refuses_takes_nothing_from_the_others() -> None:
 
     assert (replies[0].text, replies[0].finish_reason) == ("", "prompt_too_long")
     assert replies[1].text == "ONE"
+
+
+def test_what_was_cut_off_is_told() -> None:
+    replies = dict(ChatWriter(FakeChat(), temperature=0).write([ask("cut here"), ask("one")]))
+
+    assert [replies[position].finish_reason for position in (0, 1)] == ["length", "stop"]
 
 
 @pytest.fixture(scope="module")
