@@ -4,14 +4,17 @@ Judges prefer a place as much as an answer (Zheng et al. 2023, "Judging LLM-as-a
 the judge sticks to it with the answers changed over; otherwise it is a tie.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 
 from corpus.messages import Message
+from evaluation.errors import JudgeRefusedError
 from evaluation.judging.judge import Judge, Verdict, Winner
 
 _AT_ONCE = 8
+_SAME = Verdict(winner="tie", reason="The answers are equal.")
 _TURNED: dict[Winner, Winner] = {"first": "second", "second": "first", "tie": "tie"}
 
 
@@ -81,14 +84,40 @@ def compare_both_orders(judge: Judge, pair: Pair) -> PairVerdict:
     )
 
 
-def compare_pairs(judge: Judge, pairs: Sequence[Pair]) -> list[PairVerdict]:
+def compare_pairs(
+    judge: Judge, pairs: Sequence[Pair], on_progress: Callable[[int, int], None] | None = None
+) -> list[PairVerdict]:
     """Asks about every pair, several at once; in the order of the pairs.
+
+    The judge is not asked about equal answers, which are a tie. A pair that it refuses has no verdict that can be read.
+
+    Args:
+        judge: who is asked.
+        pairs: about these.
+        on_progress: told before each pair how many are done, and of how many; what it raises ends the rest.
 
     Raises:
         JudgeUnavailableError: it cannot be asked; what it had said of other pairs is lost.
+        Whatever `on_progress` raises.
     """
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="judge") as pool:
-        return list(pool.map(lambda pair: compare_both_orders(judge, pair), pairs))
+    done = count()
+
+    def verdict(pair: Pair) -> PairVerdict:
+        if on_progress is not None:
+            on_progress(next(done), len(pairs))
+        if pair.first.strip() == pair.second.strip():
+            return PairVerdict(forth=_SAME, back=_SAME)
+        try:
+            return compare_both_orders(judge, pair)
+        except JudgeRefusedError as error:
+            refused = Verdict(winner=None, reason=str(error))
+            return PairVerdict(forth=refused, back=refused)
+
+    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="judge")
+    try:
+        return [asked.result() for asked in [pool.submit(verdict, pair) for pair in pairs]]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def summarise(verdicts: Iterable[PairVerdict]) -> PairwiseSummary:

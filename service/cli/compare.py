@@ -16,6 +16,8 @@ from service.cli.measuring import Asked, measure
 from service.cli.options import BaseModelName, Device, DType, Json, Quantization, Server, SkipBad, settings
 
 _RUN = "eval-"
+_OPERATOR = "operator"
+"""As the judge: the model behind LORAD_JUDGE_URL."""
 
 
 def compare(
@@ -28,6 +30,10 @@ def compare(
     max_rows: MaxRows = None,
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
     skip_bad: SkipBad = False,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Let this model choose between the answers, in both orders: an adapter, or 'operator'."),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Folder to write the report of two models to.")] = None,
     base_model: BaseModelName = None,
     quantization: Quantization = None,
@@ -59,12 +65,16 @@ def compare(
         run = measure(chosen, asked)
         say(f"{run['id']} is {run['status']}")
         runs = run["id"], run["id"]
-    comparisons = open_runs(chosen.server).compare(*runs)
+    book = open_runs(chosen.server)
+    comparisons = book.compare(*runs)
+    preferences = [] if judge is None else book.judge(*runs, None if judge == _OPERATOR else judge)
     if json_:
-        emit_json(comparisons)
+        emit_json(comparisons if judge is None else [*comparisons, *preferences])
         return
     for comparison in comparisons:
         _print(comparison)
+    for preference in preferences:
+        out().print(_preferred(preference), markup=False)
 
 
 def _print(comparison: dict[str, Any]) -> None:
@@ -83,6 +93,17 @@ def _print(comparison: dict[str, Any]) -> None:
         )
     out().print(table)
     out().print(_sentence(before, after, comparison["differences"]), markup=False)
+
+
+def _preferred(found: dict[str, Any]) -> str:
+    before, after = found["before"]["model"], found["after"]["model"]
+    said = (
+        f"{found['judge']} prefers {after} in {found['after_wins']} of {found['num_cases']} cases, {before} in "
+        f"{found['before_wins']}; {found['ties']} are ties, {found['unreadable']} cannot be read"
+    )
+    agreement = "-" if found["agreement"] is None else f"{found['agreement']:.0%}"
+    verdict = {"noise": "which is noise", "better": f"{after} is better", "worse": f"{after} is worse"}
+    return f"{said}. Both orders agree in {agreement}; p {found['p_value']:.3g}: {verdict[found['verdict']]}."
 
 
 def _sentence(before: str, after: str, differences: list[dict[str, Any]]) -> str:

@@ -1,10 +1,13 @@
 """Stored evaluations as the commands see them: in this process's home, or on a running server."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 from evaluation.runs.runs import Runs
 from service.cli.client import Client
+from service.cli.console import err
+from service.cli.local import local_inference
 from service.errors import SettingsError
 from service.registry.opening import open_registry
 from service.settings import Settings
@@ -39,6 +42,9 @@ class RunBook(Protocol):
     def compare(self, before: str, after: str) -> list[Json]:
         """The models of one run against those of another, or of one among themselves."""
 
+    def judge(self, before: str, after: str, judge: str | None) -> list[Json]:
+        """Which of their answers a judge prefers; None is the operator's."""
+
 
 class LocalRuns:
     """Of `LORAD_HOME`.
@@ -48,7 +54,9 @@ class LocalRuns:
     """
 
     def __init__(self, chosen: Settings) -> None:
-        self._runs = Runs(open_registry(chosen).database)
+        self._settings = chosen
+        self._database = open_registry(chosen).database
+        self._runs = Runs(self._database)
         self._tenant = chosen.tenant
 
     def newest(self, limit: int) -> list[Json]:
@@ -100,6 +108,26 @@ class LocalRuns:
         found = compare_runs(self._runs, self._tenant, Side(run_id=before), Side(run_id=after))
         return [each.model_dump(mode="json") for each in ComparisonList.of(found).data]
 
+    def judge(self, before: str, after: str, judge: str | None) -> list[Json]:
+        """See `RunBook`."""
+        from service.api.schemas.preference import PreferenceList
+        from service.evaluation.comparison import Side
+        from service.evaluation.preference import judge_runs
+        from service.evaluation.request import Judging
+        from service.evaluation.run import open_desk
+
+        # The operator's model needs no base here.
+        opened = nullcontext(None) if judge is None else local_inference(self._settings)
+        with opened as inference, err().status("judging") as status:
+
+            def progress(done: int, total: int) -> None:
+                status.update(f"judging: {done} of {total} cases")
+
+            asked = Judging(settings=self._settings, inference=inference, tenant=self._tenant, model=judge)
+            sides = Side(run_id=before), Side(run_id=after)
+            found = judge_runs(open_desk(self._settings, self._database), asked, *sides, on_progress=progress)
+        return [each.model_dump(mode="json") for each in PreferenceList.of(found).data]
+
 
 class RemoteRuns:
     """Of a server.
@@ -142,6 +170,10 @@ class RemoteRuns:
     def compare(self, before: str, after: str) -> list[Json]:
         """See `RunBook`."""
         return self._call("GET", f"/{after}/compare", params={"with": before})["data"]  # type: ignore[no-any-return]
+
+    def judge(self, before: str, after: str, judge: str | None) -> list[Json]:
+        """See `RunBook`."""
+        return self._call("POST", f"/{after}/judge", json={"with": before, "judge": judge})["data"]  # type: ignore[no-any-return]
 
     def _call(self, method: str, path: str, **options: Any) -> Json:
         found: Json = self._client.call(method, f"/evaluations{path}", **options)

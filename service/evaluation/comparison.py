@@ -32,6 +32,16 @@ class Comparison:
     differences: tuple[Difference, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """Two models on the same cases."""
+
+    before_run: Run
+    before: ModelResult
+    after_run: Run
+    after: ModelResult
+
+
 def compare_runs(runs: Runs, tenant: str, before: Side, after: Side) -> list[Comparison]:
     """Hold each model of `after` against the one of `before`, or the one in its place where that has several.
 
@@ -42,13 +52,34 @@ def compare_runs(runs: Runs, tenant: str, before: Side, after: Side) -> list[Com
         RunStateError: a run is not through.
         ComparisonError: the runs had other cases, scorers or judges, or their models do not pair.
     """
+    found = pair_runs(runs, tenant, before, after)
+    _refuse_other_scoring(found[0].before_run, found[0].after_run)
+    return [
+        Comparison(
+            before=each.before,
+            before_run=each.before_run.id,
+            after=each.after,
+            after_run=each.after_run.id,
+            differences=compare_results(each.before, each.after),
+        )
+        for each in found
+    ]
+
+
+def pair_runs(runs: Runs, tenant: str, before: Side, after: Side) -> list[Paired]:
+    """The models that `compare_runs` holds against each other; at least one pair.
+
+    Raises:
+        UnknownRunError: there is no such run.
+        RunStateError: a run is not through.
+        ComparisonError: the runs had other cases, or their models do not pair.
+    """
     old_run, new_run = runs.get(tenant, before.run_id), runs.get(tenant, after.run_id)
     if old_run.suite.digest != new_run.suite.digest:
         raise ComparisonError(
             f"{old_run.id} ran {_named(old_run)} and {new_run.id} ran {_named(new_run)}: only runs of the same cases "
             "can be compared; evaluate both models on one suite"
         )
-    _refuse_other_scoring(old_run, new_run)
     old, new = _chosen(runs, old_run, before.model), _chosen(runs, new_run, after.model)
     if old_run.id == new_run.id:
         old = old[:1]
@@ -58,16 +89,7 @@ def compare_runs(runs: Runs, tenant: str, before: Side, after: Side) -> list[Com
         raise ComparisonError(
             f"{len(old)} models of {old_run.id} and {len(new)} others of {new_run.id} make no pairs; name one of each"
         )
-    return [
-        Comparison(
-            before=left,
-            before_run=old_run.id,
-            after=right,
-            after_run=new_run.id,
-            differences=compare_results(left, right),
-        )
-        for left, right in pairs
-    ]
+    return [Paired(before_run=old_run, before=left, after_run=new_run, after=right) for left, right in pairs]
 
 
 def _refuse_other_scoring(old: Run, new: Run) -> None:

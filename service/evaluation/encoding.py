@@ -51,7 +51,7 @@ def _rendering(target: Target) -> str:
 
 
 def _case(inference: Inference, target: Target, index: int, given: SuiteCase) -> Case:
-    question = _question(given)
+    question = question_of(given)
     try:
         prompt_ids = target.renderer.prompt(question, _tools(given)) if question else []
         labels = {} if given.completion is None else _labels(inference, target, index, given)
@@ -90,7 +90,8 @@ def _labels(inference: Inference, target: Target, index: int, given: SuiteCase) 
     }
 
 
-def _question(given: SuiteCase) -> tuple[Message, ...]:
+def question_of(given: SuiteCase) -> tuple[Message, ...]:
+    """What is asked in a case, as a conversation; empty where a text is only scored."""
     return given.messages if given.prompt is None else ({"role": "user", "content": given.prompt},)
 
 
@@ -101,7 +102,7 @@ def _tools(given: SuiteCase) -> tuple[Mapping[str, Any], ...] | None:
 
 def _record(index: int, given: SuiteCase) -> Record:
     assert given.completion is not None
-    prompt = _question(given)
+    prompt = question_of(given)
     if not prompt:
         return Record(kind="text", file="", line=index, row={}, text=given.completion)
     return Record(

@@ -89,7 +89,8 @@ class Judging:
     """Who judges, if anybody has to."""
 
     settings: Settings
-    inference: Inference
+    inference: Inference | None
+    """None: there is no model of this process, only the operator's."""
     tenant: str
     model: str | None
     """Reference; None: the operator's."""
@@ -107,7 +108,20 @@ def judge_of(asked: Judging, suite: Suite, scorers: tuple[ScorerSpec, ...]) -> I
     if all(spec.name != _JUDGE for spec in specs):
         yield None
         return
+    with opened_judge(asked) as judge:
+        yield judge
+
+
+@contextmanager
+def opened_judge(asked: Judging) -> Iterator[Judge]:
+    """The judge, for the time of the block.
+
+    Raises:
+        AdapterError: the model that is to judge means nothing.
+        JudgeUnavailableError: the operator's is asked for, and none is set.
+    """
     if asked.model is not None:
+        assert asked.inference is not None
         yield open_judge(asked.settings, asked.inference, asked.tenant, asked.model)
         return
     chat = open_remote_chat(asked.settings)

@@ -128,6 +128,30 @@ EVALUATION: Examples = {
             ],
         }
     ),
+    ("post", "/evaluations/{run_id}/judge"): Example(
+        request={"with": _BASELINE_ID, "judge": "grader"},
+        response={
+            "object": "list",
+            "data": [
+                {
+                    "object": "evaluation.preference",
+                    "judge": "grader:1",
+                    "before": {"evaluation": _BASELINE_ID, "model": _BASE},
+                    "after": {"evaluation": _RUN_ID, "model": "support:3"},
+                    "num_cases": 64,
+                    "after_wins": 41,
+                    "before_wins": 9,
+                    "ties": 13,
+                    "unreadable": 1,
+                    "agreement": 0.84,
+                    "win_rate": 0.754,
+                    "p_value": 0.000006,
+                    "verdict": "better",
+                    "cases": [{"index": 0, "winner": "after", "agrees": True, "reasons": ["A", "B"]}],
+                }
+            ],
+        },
+    ),
     ("get", "/evaluations/{run_id}/report"): Example(),
     ("post", "/suites"): Example(request=_CONTENT, response=_SUITE),
     ("get", "/suites"): Example(response={"object": "list", "data": [_SUITE]}),

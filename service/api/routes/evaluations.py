@@ -14,7 +14,9 @@ from evaluation.reports.html import to_html
 from evaluation.reports.markdown import to_markdown
 from evaluation.runs.run import RunStatus
 from evaluation.runs.runs import RunFilter
-from service.api.auth.principal import Publisher, Reader
+from service.api.answers.generation import resolve
+from service.api.auth.principal import Publisher, Reader, Ready
+from service.api.background.long_work import Stop
 from service.api.schemas.evaluations import (
     ComparisonList,
     RunCaseList,
@@ -24,12 +26,16 @@ from service.api.schemas.evaluations import (
     RunReply,
 )
 from service.api.schemas.listing import After
+from service.api.schemas.preference import JudgeBody, PreferenceList
 from service.api.schemas.schema import ModelName
 from service.api.state import State
+from service.api.streams.disconnect import until_disconnect
 from service.api.streams.followed import stream_of, wants_stream
 from service.api.streams.run_events import RUN_EVENT_IDS, followed_run
 from service.evaluation.comparison import Side, compare_runs
+from service.evaluation.preference import Preference, judge_runs
 from service.evaluation.report import run_report
+from service.evaluation.request import Judging
 from service.page import Page
 
 router = APIRouter(prefix="/evaluations", tags=["evaluation"])
@@ -158,6 +164,28 @@ def report(
     # The page holds what models said; should it be opened as this server's, nothing in it may run.
     headers = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'"}
     return Response(content, media_type=_REPORTS[kind], headers=headers)
+
+
+@router.post("/{run_id}/judge")
+async def judge(
+    request: Request, principal: Reader, inference: Ready, state: State, run_id: RunId, body: JudgeBody
+) -> PreferenceList:
+    """Lets a judge choose between the stored answers of two models, case by case and in both orders.
+
+    A win counts when it holds in both; `agreement` says how often the orders agree. Models pair as in `compare`.
+    """
+    if body.judge is not None:
+        resolve(inference, principal, body.judge)
+    asked = Judging(settings=state.settings, inference=inference, tenant=principal.tenant, model=body.judge)
+    before = Side(run_id=body.baseline, model=body.with_model)
+    stop = Stop()
+
+    def work(listening: Stop) -> list[Preference]:
+        after = Side(run_id=run_id, model=body.model)
+        return judge_runs(state.desk, asked, before, after, body.max_cases, listening.check)
+
+    with state.lifecycle.in_flight.answering([stop]):
+        return PreferenceList.of(await until_disconnect(request, state.evaluations.run(work, stop)))
 
 
 @router.get("/{run_id}/compare")

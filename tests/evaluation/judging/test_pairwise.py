@@ -3,6 +3,7 @@ from collections.abc import Sequence
 import pytest
 
 from corpus.messages import Message
+from evaluation.errors import JudgeRefusedError
 from evaluation.judging.judge import Grade, Verdict, Winner
 from evaluation.judging.pairwise import Pair, compare_pairs, summarise
 
@@ -63,3 +64,34 @@ def test_the_summary_tells_wins_agreement_and_what_could_not_be_read() -> None:
 def test_no_pairs_have_no_rates() -> None:
     assert summarise([]).agreement is None
     assert summarise([]).win_rate is None
+
+
+def test_equal_answers_are_a_tie_that_nobody_is_asked_about() -> None:
+    [verdict] = compare_pairs(Scripted({}), [Pair(question=QUESTION, first="4", second=" 4\n")])
+    assert (verdict.winner, verdict.agrees) == ("tie", True)
+
+
+def test_a_pair_that_the_judge_refuses_costs_the_others_nothing() -> None:
+    class Picky(Scripted):
+        def compare(self, question: Sequence[Message], first: str, second: str) -> Verdict:
+            if "long" in first + second:
+                raise JudgeRefusedError(self.name, "it answered with status 413")
+            return super().compare(question, first, second)
+
+    judge = Picky({("4", "5"): "first", ("5", "4"): "second"})
+    found = compare_pairs(judge, [Pair(question=QUESTION, first=first, second="5") for first in ("long", "4")])
+    assert [verdict.winner for verdict in found] == [None, "first"]
+    assert "413" in found[0].forth.reason
+
+
+def test_judging_ends_where_its_listener_says_so() -> None:
+    told: list[tuple[int, int]] = []
+
+    def listen(done: int, total: int) -> None:
+        told.append((done, total))
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        compare_pairs(Scripted({}), [Pair(question=QUESTION, first="4", second="5")] * 100, listen)
+    assert told[0] == (0, 100)
+    assert len(told) < 100

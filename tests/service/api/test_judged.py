@@ -86,3 +86,41 @@ def test_without_an_operators_judge_only_a_model_can_judge(run_server: RunServer
         own = server.client.post("/evaluate", json={**body, "judge": "tiny"}).json()
         assert own.get("status") == "partial", own
         assert "the judge 'tiny' cannot be asked: what it is asked has" in own["error"]
+
+
+def test_a_judge_chooses_between_the_answers_of_two_evaluations(server: Running, judge: Any) -> None:
+    """The operator's prefers the longer answer, whatever its place."""
+    lengths = {"first": 4, "second": 12}
+    runs = {
+        name: server.client.post(
+            "/evaluate", json={"models": ["a"], "cases": CASES, "metrics": ["exact_match"], "max_tokens": length}
+        ).json()
+        for name, length in lengths.items()
+    }
+    texts = {name: [len(case["text"]) for case in run["results"][0]["cases"]] for name, run in runs.items()}
+    longer = sum(new > old for old, new in zip(texts["first"], texts["second"], strict=True))
+    path, body = f"/evaluations/{runs['second']['id']}/judge", {"with": runs["first"]["id"]}
+    [found] = server.client.post(path, json=body).json()["data"]
+    assert (found["judge"], found["num_cases"], found["after_wins"]) == ("long", 3, longer)
+    assert longer == 3
+    assert (found["agreement"], found["win_rate"], found["verdict"]) == (1.0, 1.0, "noise")
+    assert found["p_value"] == pytest.approx(0.25)
+    assert [case["winner"] for case in found["cases"]] == ["after"] * 3
+    [one] = server.client.post(path, json={**body, "max_cases": 1}).json()["data"]
+    assert one["num_cases"] == 1
+
+    scored = server.client.post("/evaluate", json={"models": ["a"], "cases": CASES, "metrics": ["loss"]}).json()
+    nothing = server.client.post(f"/evaluations/{scored['id']}/judge", json={"with": scored["id"]})
+    assert error_of(nothing)["code"] == "invalid_comparison"
+    judge.kill()
+    assert error_of(server.client.post(path, json=body))["code"] == "judge_unavailable"
+
+
+def test_both_models_of_one_evaluation_are_judged(server: Running) -> None:
+    run = server.client.post(
+        "/evaluate", json={"models": [None, "a"], "cases": CASES, "metrics": ["exact_match"], "max_tokens": 6}
+    ).json()
+    [found] = server.client.post(f"/evaluations/{run['id']}/judge", json={"with": run["id"]}).json()["data"]
+    assert (found["before"]["model"], found["after"]["model"]) == ("tiny", "a:1")
+    unknown = server.client.post(f"/evaluations/{run['id']}/judge", json={"with": run["id"], "judge": "nobody"})
+    assert error_of(unknown)["code"] == "model_not_found"

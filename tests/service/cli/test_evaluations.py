@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.evaluation.judging.conftest import StartServer, start_server
 from tests.service.cli.conftest import Run
+
+__all__ = ["start_server"]
 
 SUITE = """
 name: tickets
@@ -114,3 +117,20 @@ def test_parameters_of_a_scorer_are_json(run: Run, rows: Path) -> None:
     unknown = run("evaluate", "--data", rows, "--metrics", 'regex={"patern": "a"}')
     assert unknown.code == 1
     assert "patern" in unknown.err
+
+
+def test_a_judge_chooses_between_two_models(
+    run: Run, rows: Path, adapter: str, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = start_server()
+    for name, value in (("URL", judge.url), ("MODEL", "long"), ("API_KEY", "secret")):
+        monkeypatch.setenv(f"LORAD_JUDGE_{name}", value)
+    flags = ("base", adapter, "--data", rows, "--max-rows", "3", "--max-tokens", "6", "--judge", "operator")
+    judged = run("compare", *flags)
+    assert judged.code == 0, judged.err
+    assert "long prefers support:1 in" in judged.out
+    assert "Both orders agree in 100%" in judged.out
+    monkeypatch.delenv("LORAD_JUDGE_URL")
+    monkeypatch.delenv("LORAD_JUDGE_MODEL")
+    nobody = run("compare", *flags)
+    assert (nobody.code, "LORAD_JUDGE_URL" in nobody.err) == (1, True)
