@@ -53,9 +53,10 @@ def build_report(
         curve: `curve.json` of a study of data sizes.
     """
     models = [result.model or "base" for result in results]
+    intervals = [{metric: _interval(result, metric) for metric in result.metrics} for result in results]
     sections = [
         Section(title="Run", blocks=_run(provenance)),
-        Section(title="Scores", blocks=_scores(models, results)),
+        Section(title="Scores", blocks=_scores(models, results, intervals)),
         Section(title="Compared", blocks=tuple(block for each in compared for block in _compared(each))),
         Section(title="By tag", blocks=_tags(models, results)),
         Section(title="Labels", blocks=_labels(models, results)),
@@ -75,12 +76,8 @@ def build_report(
                 "run": dict(provenance.facts),
                 "results": [result.to_json() for result in results],
                 "intervals": {
-                    model: {
-                        metric: None if found is None else [found.low, found.high]
-                        for metric in result.metrics
-                        for found in (_interval(result, metric),)
-                    }
-                    for model, result in zip(models, results, strict=True)
+                    model: {metric: None if each is None else [each.low, each.high] for metric, each in found.items()}
+                    for model, found in zip(models, intervals, strict=True)
                 },
                 "calibration": {
                     model: None if found is None else asdict(found)
@@ -99,9 +96,14 @@ def _run(provenance: Provenance) -> tuple[Block, ...]:
     return (table,) if provenance.note is None else (Paragraph(text=provenance.note), table)
 
 
-def _scores(models: Sequence[str], results: Sequence[ModelResult]) -> tuple[Block, ...]:
+def _scores(
+    models: Sequence[str], results: Sequence[ModelResult], intervals: Sequence[Mapping[str, Interval | None]]
+) -> tuple[Block, ...]:
     metrics = list(dict.fromkeys(metric for result in results for metric in result.metrics))
-    found = {metric: [(_value(result, metric), _interval(result, metric)) for result in results] for metric in metrics}
+    found = {
+        metric: [(_value(result, metric), known.get(metric)) for result, known in zip(results, intervals, strict=True)]
+        for metric in metrics
+    }
     rows = tuple(
         (model, *(_shown(*found[metric][at]) for metric in metrics), *_rates(result))
         for at, (model, result) in enumerate(zip(models, results, strict=True))

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.findings.groups import FindingGroup, group
+from evaluation.findings.kinds import KINDS
 from evaluation.metrics import LOWER_IS_BETTER
 from evaluation.reports.blocks import Block, Paragraph, Table, Texts
 from evaluation.results import CaseResult, ModelResult
@@ -29,7 +30,8 @@ class Question:
 def findings(models: Sequence[str], results: Sequence[ModelResult]) -> tuple[Block, ...]:
     """How many answers of each model have what wrong with them, and which cases have no score."""
     counts = [Counter(kind for case in result.cases for kind in case.findings) for result in results]
-    kinds = sorted(set().union(*counts), key=lambda kind: -max(count[kind] for count in counts))
+    found = [kind for kind in KINDS if any(count[kind] for count in counts)]
+    kinds = sorted(found, key=lambda kind: -max(count[kind] for count in counts))
     groups = {each.kind: each for each in group(results[-1].cases)}
     rows = tuple((kind, *(str(count[kind]) for count in counts), _places(groups.get(kind))) for kind in kinds)
     errors = [

@@ -22,6 +22,8 @@ def report_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         ReportError: as of `check_folder`.
     """
+    # `.` has no name to put another beside.
+    folder = folder.absolute().resolve()
     check_folder(folder, overwrite=overwrite)
     token = uuid.uuid4().hex
     fresh, earlier = (folder.with_name(f".{folder.name}.{token}.{age}") for age in ("new", "earlier"))

@@ -1,5 +1,6 @@
 """`lorad evaluations`: stored runs, of this home or of a running server."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from service.cli.options import Json, Server, settings
 from service.cli.run_book import LocalRuns, RemoteRuns, RunBook
 
 app = typer.Typer(
-    help="Stored evaluations: list, show, follow, cancel, resume.", no_args_is_help=True, rich_markup_mode=None
+    help="Stored evaluations: list, show, report, follow, cancel, resume.", no_args_is_help=True, rich_markup_mode=None
 )
 
 RunId = Annotated[str, typer.Argument(help="eval-…")]
@@ -37,6 +38,21 @@ def list_runs(limit: Limit = 20, server: Server = None, json_: Json = False) -> 
 def show(run_id: RunId, server: Server = None, json_: Json = False) -> None:
     """Show one evaluation: how far it is, and its metrics once it is through."""
     print_run(open_runs(server).show(run_id), json_=json_)
+
+
+@app.command("report")
+def report(
+    run_id: RunId,
+    output: Annotated[Path, typer.Option(help="Folder to write the report to, new or empty.")],
+    study: Annotated[
+        Path | None, typer.Option(help="Folder of a study of data sizes, whose curve is shown too; without a server.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report there.")] = False,
+    server: Server = None,
+) -> None:
+    """Write the report of an evaluation that is through: HTML, Markdown, JSON and plots."""
+    open_runs(server).report(run_id, output, study, overwrite=overwrite)
+    out().print(f"{output / 'report.html'}", markup=False)
 
 
 @app.command("cancel")

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.reports.folder import check_folder, report_folder
+from evaluation.reports.folder import check_folder
 from evaluation.scorers.spec import ScorerSpec
 from evaluation.suites.suite import Suite
 from service.actor import local_actor
 from service.cli.client import Client
 from service.cli.console import err, say
 from service.cli.local import local_inference
+from service.cli.run_book import RemoteRuns
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from service.inference.inference import Inference
 
 _PAGE = 1000
-_REPORTS = {"report.html": "html", "report.md": "markdown", "report.json": "json"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class _Remote:
         for position, result in enumerate(run["results"] or ()):
             result["cases"] = [case["answer"] for case in self._cases(run["id"], position)]
         if asked.report is not None and run["results"] is not None:
-            self._write_report(run["id"], asked.report)
+            RemoteRuns(self._client).report(run["id"], asked.report, None, overwrite=False)
         return run  # type: ignore[no-any-return]
 
     def _begun(self, asked: Asked) -> Any:
@@ -135,8 +135,3 @@ class _Remote:
             page = self._client.call("GET", f"/evaluations/{run_id}/cases", params=params)
             yield from page["data"]
             has_more, after = page["has_more"], page["data"][-1]["index"] if page["data"] else after
-
-    def _write_report(self, run_id: str, folder: Path) -> None:
-        with report_folder(folder) as staged:
-            for name, kind in _REPORTS.items():
-                (staged / name).write_bytes(self._client.download(f"/evaluations/{run_id}/report?format={kind}"))

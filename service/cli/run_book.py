@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, Protocol
 
+from evaluation.reports.folder import report_folder
 from evaluation.runs.runs import Runs
 from service.cli.client import Client
 from service.cli.console import err
@@ -13,6 +15,7 @@ from service.registry.opening import open_registry
 from service.settings import Settings
 
 Json = dict[str, Any]
+_REPORTS = {"report.html": "html", "report.md": "markdown", "report.json": "json"}
 
 
 class RunBook(Protocol):
@@ -44,6 +47,9 @@ class RunBook(Protocol):
 
     def judge(self, before: str, after: str, judge: str | None) -> list[Json]:
         """Which of their answers a judge prefers; None is the operator's."""
+
+    def report(self, run_id: str, folder: Path, study: Path | None, *, overwrite: bool) -> None:
+        """Writes a run's report to a folder, with the curve of a study of data sizes if one is given."""
 
 
 class LocalRuns:
@@ -128,6 +134,15 @@ class LocalRuns:
             found = judge_runs(open_desk(self._settings, self._database), asked, *sides, on_progress=progress)
         return [each.model_dump(mode="json") for each in PreferenceList.of(found).data]
 
+    def report(self, run_id: str, folder: Path, study: Path | None, *, overwrite: bool) -> None:
+        """See `RunBook`."""
+        from service.evaluation.report import read_curve, write_run_report
+        from service.evaluation.run import open_desk
+
+        curve = None if study is None else read_curve(study)
+        run = self._runs.get(self._tenant, run_id)
+        write_run_report(open_desk(self._settings, self._database), run, folder, curve, overwrite=overwrite)
+
 
 class RemoteRuns:
     """Of a server.
@@ -174,6 +189,14 @@ class RemoteRuns:
     def judge(self, before: str, after: str, judge: str | None) -> list[Json]:
         """See `RunBook`."""
         return self._call("POST", f"/{after}/judge", json={"with": before, "judge": judge})["data"]  # type: ignore[no-any-return]
+
+    def report(self, run_id: str, folder: Path, study: Path | None, *, overwrite: bool) -> None:
+        """See `RunBook`."""
+        if study is not None:
+            raise SettingsError(f"{study} lies here and the evaluation on a server: leave out --study or --server")
+        with report_folder(folder, overwrite=overwrite) as staged:
+            for name, kind in _REPORTS.items():
+                (staged / name).write_bytes(self._client.download(f"/evaluations/{run_id}/report?format={kind}"))
 
     def _call(self, method: str, path: str, **options: Any) -> Json:
         found: Json = self._client.call(method, f"/evaluations{path}", **options)

@@ -1,10 +1,13 @@
 """A stored run as a report."""
 
+import json
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from corpus.messages import content_text
-from evaluation.errors import ComparisonError
+from evaluation.errors import ComparisonError, ReportError
 from evaluation.reports.blocks import Report
 from evaluation.reports.content import Compared, Provenance, build_report
 from evaluation.reports.failures import Question
@@ -16,8 +19,13 @@ from evaluation.suites.suite import Suite, SuiteCase
 from service.evaluation.run import Desk
 
 
-def run_report(desk: Desk, run: Run) -> Report:
+def run_report(desk: Desk, run: Run, curve: Mapping[str, Any] | None = None) -> Report:
     """The report of a run that is through; its other models are compared with the first.
+
+    Args:
+        desk: where runs are.
+        run: of it.
+        curve: of the study of data sizes that its model came of, for one plot more.
 
     Raises:
         RunStateError: it is not through.
@@ -29,17 +37,43 @@ def run_report(desk: Desk, run: Run) -> Report:
         results,
         {index: _question(case) for index, case in enumerate(suite.cases)},
         _compared(results),
+        curve,
     )
 
 
-def write_run_report(desk: Desk, run: Run, folder: Path) -> None:
+def read_curve(study: Path) -> Mapping[str, Any]:
+    """The curve of a study of data sizes, out of its folder.
+
+    Raises:
+        ReportError: there is none, or it is of another kind.
+    """
+    path = study / "curve.json" if study.is_dir() else study
+    try:
+        curve = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path} cannot be read as a study's curve: {error}") from error
+    if not isinstance(curve, dict) or curve.get("kind") != "data_size":
+        raise ReportError(f"{path} is no curve of data sizes; lorad train --data-fractions 0.1,0.3,1.0 makes one")
+    return curve
+
+
+def write_run_report(
+    desk: Desk, run: Run, folder: Path, curve: Mapping[str, Any] | None = None, *, overwrite: bool = False
+) -> None:
     """Writes it as a folder.
+
+    Args:
+        desk: where runs are.
+        run: of it.
+        folder: new or empty.
+        curve: as of `run_report`.
+        overwrite: an earlier report there may go.
 
     Raises:
         RunStateError: the run is not through.
         ReportError: the folder holds something else.
     """
-    write_report(run_report(desk, run), folder)
+    write_report(run_report(desk, run, curve), folder, overwrite=overwrite)
 
 
 def _compared(results: tuple[ModelResult, ...]) -> list[Compared]:

@@ -134,3 +134,37 @@ def test_a_judge_chooses_between_two_models(
     monkeypatch.delenv("LORAD_JUDGE_MODEL")
     nobody = run("compare", *flags)
     assert (nobody.code, "LORAD_JUDGE_URL" in nobody.err) == (1, True)
+
+
+def test_a_report_is_written_of_a_stored_evaluation_with_a_studys_curve(
+    run: Run, rows: Path, adapter: str, tmp_path: Path
+) -> None:
+    made = json.loads(run("evaluate", "--data", rows, "--max-rows", "3", "--model", adapter, "--json").out)
+    study = tmp_path / "study"
+    study.mkdir()
+    points = [{"train_rows": rows, "valid_loss": loss} for rows, loss in ((10, 2.5), (100, 1.5))]
+    (study / "curve.json").write_text(json.dumps({"kind": "data_size", "points": points}))
+    folder = tmp_path / "report"
+    written = run("evaluations", "report", made["id"], "--output", folder, "--study", study)
+    assert written.code == 0, written.err
+    assert "Data size" in (folder / "report.md").read_text()
+    assert (folder / "data-size.png").read_bytes()[:4] == b"\x89PNG"
+    again = ("evaluations", "report", made["id"], "--output", folder)
+    assert run(*again).code == 1
+    assert run(*again, "--overwrite").code == 0
+    assert not (folder / "data-size.png").exists()
+    (study / "curve.json").write_text('{"kind": "base_size"}')
+    refused = run("evaluations", "report", made["id"], "--output", tmp_path / "x", "--study", study)
+    assert (refused.code, "is no curve of data sizes" in refused.err) == (1, True)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_report_may_be_written_into_the_folder_one_is_in(
+    run: Run, rows: Path, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = json.loads(run("evaluate", "--data", rows, "--max-rows", "3", "--model", place, "--json").out)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert run("evaluations", "report", made["id"], "--output", ".").code == 0
+    assert (folder / "report.html").exists()
