@@ -13,7 +13,8 @@ _TIMEOUT = httpx.Timeout(10.0, read=None)
 """Connecting is quick or hopeless; an answer takes as long as the model needs."""
 _STREAM_TIMEOUT = httpx.Timeout(10.0, read=60.0)
 """The server sends a heartbeat every few seconds: one that is silent for so long is gone."""
-_RECONNECTIONS = 5
+_RECONNECTIONS = 60
+"""In a row: a server that starts again loads its base first."""
 _RECONNECT_SECONDS = 1.0
 
 
@@ -46,7 +47,9 @@ class Client:
         return self._send("GET", path, **options).content
 
     def events(self, path: str) -> Iterator[Any]:
-        """The JSON of each server-sent event as it comes, taken up again where a connection is lost.
+        """The JSON of each server-sent event as it comes, taken up again where a connection is lost or ends.
+
+        A server that shuts down ends its streams in order; that nothing is left to tell, it says with 204.
 
         Raises:
             RemoteError: as in `call`; or the connection is lost again and again.
@@ -54,22 +57,29 @@ class Client:
         last_id, failures = "", 0
         while True:
             try:
-                for event_id, data in self._stream(path, last_id):
-                    last_id, failures = event_id, 0
-                    yield json.loads(data)
-                return
+                for event in self._stream(path, last_id):
+                    if event is None:
+                        return
+                    last_id, failures = event[0], 0
+                    yield json.loads(event[1])
             except httpx.HTTPError as error:
                 failures += 1
                 if failures > _RECONNECTIONS:
                     raise RemoteError(f"the connection to {self._url} was lost: {error}") from error
                 time.sleep(_RECONNECT_SECONDS)
 
-    def _stream(self, path: str, last_id: str) -> Iterator[tuple[str, str]]:
+    def _stream(self, path: str, last_id: str) -> Iterator[tuple[str, str] | None]:
+        """Each event's id and data, as long as one connection lasts; None where there is nothing to come."""
         headers = {**self._headers, "Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
         with (
             httpx.Client(base_url=self._url, timeout=_STREAM_TIMEOUT, headers=headers) as client,
             client.stream("GET", path) as response,
         ):
+            if response.status_code == httpx.codes.NO_CONTENT:
+                yield None
+            if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                # It shuts down, or its base is being loaded.
+                response.raise_for_status()
             if response.is_error:
                 response.read()
                 raise RemoteError(f"{self._url}{path} answered {response.status_code}: {_message(response)}")
