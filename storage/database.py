@@ -1,10 +1,13 @@
 """The relational database: one declarative base, one transaction a session, migrations under a lock."""
 
+import sqlite3
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from random import uniform
+from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event, func, make_url, select
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
@@ -31,6 +34,9 @@ _ANSWER_SECONDS = 15
 _LOCK_TIMEOUT_MS = 10_000
 """Less, so that a wait for others ends as an error of the statement, not of the connection."""
 _DRIVER = "postgresql+pg8000"
+_WRITE = "BEGIN IMMEDIATE"
+_ASK_SECONDS = (0.001, 0.004)
+"""Between two attempts to write: a transaction takes a few milliseconds, most of them the disk's."""
 _BEGIN = "lorad_begin"
 """Execution option that carries the statement a SQLite transaction starts with."""
 
@@ -193,4 +199,32 @@ def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN IMMEDIATE"))
+    statement = connection.get_execution_options().get(_BEGIN)
+    if statement is not None:
+        connection.exec_driver_sql(statement)
+    elif not _write_soon(connection.connection.driver_connection):
+        # Again, for SQLAlchemy's error and this module's words.
+        connection.exec_driver_sql(_WRITE)
+
+
+def _write_soon(driver: Any) -> bool:
+    """Begins a writing transaction as soon as the lock is free; whether it has begun.
+
+    SQLite waits in steps that grow to a tenth of a second, so whoever has waited long sleeps while newcomers take the
+    lock. Here all ask equally often: whose turn it is, is chance, but nobody's chances fall.
+    """
+    deadline = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        while time.monotonic() < deadline:
+            try:
+                driver.execute(_WRITE)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    return False
+                time.sleep(uniform(*_ASK_SECONDS))
+            else:
+                return True
+        return False
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
