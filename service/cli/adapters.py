@@ -9,7 +9,7 @@ from rich.table import Table
 from service.cli.adapter_life import app, catalog_of, say_json_or, tag_text
 from service.cli.catalog import Query
 from service.cli.catalogs import open_catalog
-from service.cli.console import emit_json, gibibytes, out
+from service.cli.console import emit_json, out, size_text
 from service.cli.export import ExportDType, export_model
 from service.cli.options import BaseModelName, Device, Json, Server, settings
 
@@ -37,7 +37,7 @@ def list_adapters(
     for row in rows:
         latest = row["latest"]
         aliases = ", ".join(f"{alias} -> {number}" for alias, number in sorted(row["aliases"].items()))
-        size = gibibytes(latest["size_bytes"])
+        size = size_text(latest["size_bytes"])
         table.add_row(row["name"], str(row["num_versions"]), str(latest["rank"]), size, latest["base_name"], aliases)
     out().print(table)
 

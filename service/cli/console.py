@@ -67,6 +67,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def gibibytes(count: int) -> str:
-    """A size as people write it: `3.4 GiB`."""
-    return f"{count / 2**30:.1f} GiB"
+def size_text(count: int) -> str:
+    """A size as people write it: `18.7 MiB`, `3.4 GiB`."""
+    return f"{count / 2**20:.1f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"

@@ -14,7 +14,7 @@ from corpus.records import Record
 from corpus.report import Report
 from corpus.secrets import hide_secrets
 from corpus.tokens import Histogram, Tokens
-from service.cli.console import duration, gibibytes
+from service.cli.console import duration, size_text
 from service.preflight.estimate import Estimate
 from service.preflight.report import BaseSummary, Preflight
 from service.preflight.summary import mebibytes
@@ -120,7 +120,7 @@ def _cost(expected: Estimate) -> Iterator[tuple[str, str]]:
         "libraries": parts.resident_bytes,
     }
     largest = sorted(named.items(), key=lambda part: -part[1])
-    needs = f"about {gibibytes(expected.needs_bytes)}, free {gibibytes(expected.free_bytes)}"
+    needs = f"about {size_text(expected.needs_bytes)}, free {size_text(expected.free_bytes)}"
     yield "memory", f"{needs} ({', '.join(f'{name} {size / 2**30:.2f}' for name, size in largest)})"
     yield "adapter", mebibytes(expected.adapter_bytes)
 

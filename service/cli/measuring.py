@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.reports.folder import check_folder
 from evaluation.scorers.spec import ScorerSpec
-from evaluation.suites.suite import Suite
+from evaluation.suites.suite import GIVEN, Suite
 from service.actor import local_actor
 from service.cli.client import Client
 from service.cli.console import err, say
@@ -87,7 +87,12 @@ def _claimed(desk: "Desk", inference: "Inference", chosen: Settings, asked: Aske
 
     assert isinstance(asked.cases, Suite)
     wanted = Wanted(
-        models=asked.models, suite=asked.cases, scorers=asked.scorers, max_tokens=asked.max_tokens, actor=local_actor()
+        models=asked.models,
+        suite=asked.cases,
+        name=None if asked.cases.name == GIVEN else asked.cases.name,
+        scorers=asked.scorers,
+        max_tokens=asked.max_tokens,
+        actor=local_actor(),
     )
     new = new_run(chosen, inference, chosen.tenant, wanted)
     return desk.claims.begin(chosen.tenant, new, asked.cases)

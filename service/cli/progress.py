@@ -2,7 +2,7 @@
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from service.cli.console import duration, err, gibibytes, say
+from service.cli.console import duration, err, say, size_text
 from service.preflight.events import AutoEvent, TimeEvent
 from service.studies.study import PointEvent
 from training.events import CheckpointEvent, EarlyStopEvent, EvalEvent, Event, StartEvent, StepEvent, WarningEvent
@@ -84,7 +84,7 @@ class TrainingProgress:
     def _step(self, event: StepEvent) -> None:
         facts = (
             f"loss {event.loss:.4f}  {event.tokens_per_second:.0f} tok/s  "
-            f"left {duration(event.eta_seconds)}  peak {gibibytes(event.peak_memory_bytes)}"
+            f"left {duration(event.eta_seconds)}  peak {size_text(event.peak_memory_bytes)}"
         )
         if self._console.is_terminal and self._task is not None:
             self._bar.update(self._task, completed=event.step, facts=facts)

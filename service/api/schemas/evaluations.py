@@ -20,7 +20,7 @@ class RunSuite(Reply):
     """What cases were run."""
 
     name: str | None
-    """null: they came with the request, or from a file."""
+    """null: they came with the request, or from a data file."""
     digest: str
     """Runs of one digest had the same cases and can be compared."""
     num_cases: int

@@ -73,7 +73,7 @@ def test_an_evaluation_is_kept_reported_and_compared(run: Run, suite: Path, plac
     first = run("evaluate", *flags, "--report", report, "--json")
     assert first.code == 0, first.err
     made = json.loads(first.out)
-    assert made["suite"]["num_cases"] == 5
+    assert (made["suite"]["num_cases"], made["suite"]["name"]) == (5, "tickets")
     assert [len(result["cases"]) for result in made["results"]] == [5, 5]
     assert list(report.glob("*.html"))
     assert list(report.glob("*.md"))
