@@ -57,7 +57,7 @@ def _asked(state: ServerState, principal: Principal, body: EvaluateBody) -> Aske
     if body.suite is not None:
         suite = Suite.of(body.suite)
         check_form(suite)
-        return AskedSuite(name=suite.name, suite=suite)
+        return AskedSuite(name=None if suite.name == GIVEN else suite.name, suite=suite)
     if body.file is not None:
         return AskedSuite(name=None, suite=_filed(state, principal, body.file))
     if body.dataset is not None:
