@@ -69,11 +69,6 @@ class ModelResult:
     confusion: Confusion | None = None
     """Of classification."""
 
-    @property
-    def partial(self) -> bool:
-        """Whether a case has no score for want of a judge, so that the evaluation can be taken up again."""
-        return any(case.error is not None for case in self.cases)
-
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON types; an infinite perplexity stays a float."""
         return asdict(self)

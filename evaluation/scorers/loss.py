@@ -1,7 +1,6 @@
 """Loss and what follows from it, over labelled tokens."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from evaluation.cases import Case
@@ -14,7 +13,7 @@ ROUNDING = 1e-3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossSum:
-    """Sums over labelled tokens; add them up before dividing, so that long cases weigh as much as their tokens."""
+    """Sums over the labelled tokens of a case: over several, tokens weigh alike and not cases."""
 
     nll: float
     """Sum of negative log probabilities, in nats."""
@@ -26,14 +25,6 @@ class LossSum:
     def loss(self) -> float:
         """Mean negative log likelihood of a token, in nats; NaN without tokens."""
         return self.nll / self.num_tokens if self.num_tokens else math.nan
-
-    @property
-    def perplexity(self) -> float:
-        """exp(loss); infinite where that is too large for a float."""
-        try:
-            return math.exp(self.loss)
-        except OverflowError:
-            return math.inf
 
     @property
     def token_accuracy(self) -> float:
@@ -58,14 +49,4 @@ def loss_sum(case: Case, scored: ScoredContinuation) -> LossSum:
         nll=-math.fsum(logprob for logprob, counts in zip(scored.logprobs, labelled, strict=True) if counts),
         num_tokens=sum(labelled),
         num_greedy=sum(greedy and counts for greedy, counts in zip(scored.is_greedy, labelled, strict=True)),
-    )
-
-
-def total(sums: Iterable[LossSum]) -> LossSum:
-    """Add sums up."""
-    every = list(sums)
-    return LossSum(
-        nll=math.fsum(item.nll for item in every),
-        num_tokens=sum(item.num_tokens for item in every),
-        num_greedy=sum(item.num_greedy for item in every),
     )

@@ -30,17 +30,6 @@ class Interval:
         return self.low <= value <= self.high
 
 
-def interval(
-    values: Sequence[float], confidence: float = CONFIDENCE, samples: int = SAMPLES, seed: int = 0
-) -> Interval:
-    """The interval of a mean over cases.
-
-    Raises:
-        ComparisonError: There are no values, or the confidence is not between 0 and 1.
-    """
-    return ratio_interval(values, [1.0] * len(values), confidence, samples, seed)
-
-
 def ratio_interval(
     numerators: Sequence[float],
     denominators: Sequence[float],

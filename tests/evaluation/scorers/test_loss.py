@@ -5,7 +5,7 @@ import pytest
 from evaluation.cases import Case
 from evaluation.errors import SamplerError
 from evaluation.sampler import ScoredContinuation
-from evaluation.scorers.loss import LossSum, loss_sum, total
+from evaluation.scorers.loss import LossSum, loss_sum
 
 
 def case(length: int, labelled: tuple[bool, ...] | None = None) -> Case:
@@ -21,7 +21,6 @@ def test_the_loss_is_summed_over_labelled_tokens_only() -> None:
     result = loss_sum(case(4, (True, False, True, True)), scored(-0.5, -100.0, -1.5, -0.25))
     assert result == LossSum(nll=2.25, num_tokens=3, num_greedy=2)
     assert result.loss == 0.75
-    assert result.perplexity == pytest.approx(math.exp(0.75))
     assert result.token_accuracy == pytest.approx(2 / 3)
 
 
@@ -29,23 +28,14 @@ def test_without_marks_every_token_counts() -> None:
     assert loss_sum(case(2), scored(-1.0, -3.0)).loss == 2.0
 
 
-def test_sets_are_weighed_by_tokens_and_not_by_cases() -> None:
-    result = total([loss_sum(case(1), scored(-4.0)), loss_sum(case(3), scored(-1.0, -1.0, -2.0))])
-    assert result.loss == 2.0
+def test_an_impossible_token_makes_the_loss_infinite() -> None:
+    assert loss_sum(case(1), scored(-math.inf)).loss == math.inf
 
 
-def test_an_impossible_token_makes_loss_and_perplexity_infinite() -> None:
-    result = loss_sum(case(1), scored(-math.inf))
-    assert (result.loss, result.perplexity) == (math.inf, math.inf)
-
-
-def test_a_perplexity_too_large_for_a_float_is_infinite() -> None:
-    assert loss_sum(case(1), scored(-1000.0)).perplexity == math.inf
-
-
-def test_no_tokens_have_no_loss() -> None:
-    empty = total([])
-    assert all(math.isnan(value) for value in (empty.loss, empty.perplexity, empty.token_accuracy))
+def test_no_labelled_tokens_have_no_loss() -> None:
+    empty = loss_sum(case(2, (False, False)), scored(-1.0, -1.0))
+    assert math.isnan(empty.loss)
+    assert math.isnan(empty.token_accuracy)
 
 
 @pytest.mark.parametrize(

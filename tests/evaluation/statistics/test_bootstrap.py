@@ -3,7 +3,12 @@ import pytest
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from evaluation.errors import ComparisonError
-from evaluation.statistics.bootstrap import Interval, interval, percentiles, ratio_interval, resampled_sums
+from evaluation.statistics.bootstrap import Interval, percentiles, ratio_interval, resampled_sums
+
+
+def interval(scores: list[float], **options: int) -> Interval:
+    """Of a mean over cases."""
+    return ratio_interval(scores, [1.0] * len(scores), **options)
 
 
 def values(count: int, seed: int) -> list[float]:
