@@ -104,6 +104,10 @@ class Queue:
 
     def claim(self, worker: str) -> Claim | None:
         """The next job, held for `lease_seconds`; None if none waits. A job whose lease has run out waits too."""
+        # Without a lock, so that idle workers hold nobody up, nor does a first look, which compiles SQL.
+        with self._database.reading() as session:
+            if self._next(session, now_of(session)) is None:
+                return None
         with self._database.session() as session:
             self._database.serialise(session, _LOCK)
             now = now_of(session)
