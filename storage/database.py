@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from random import uniform
+from random import Random
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event, func, make_url, select
@@ -37,6 +37,8 @@ _DRIVER = "postgresql+pg8000"
 _WRITE = "BEGIN IMMEDIATE"
 _ASK_SECONDS = (0.001, 0.004)
 """Between two attempts to write: a transaction takes a few milliseconds, most of them the disk's."""
+_chance = Random()
+"""Of this module alone: a program's own `random` gives what its seed says."""
 _BEGIN = "lorad_begin"
 """Execution option that carries the statement a SQLite transaction starts with."""
 
@@ -222,7 +224,7 @@ def _write_soon(driver: Any) -> bool:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                     return False
-                time.sleep(uniform(*_ASK_SECONDS))
+                time.sleep(_chance.uniform(*_ASK_SECONDS))
             else:
                 return True
         return False

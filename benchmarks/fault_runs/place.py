@@ -35,10 +35,13 @@ class Place:
     """A home with jobs, and a look at everything that must hold in it."""
 
     def __init__(self, home: Path, base: Path, **addresses: Any) -> None:
-        self.settings = Settings(
-            home=home, base_model=str(base), lease_seconds=LEASE_SECONDS, job_niceness=0, **addresses
-        )  # fmt: skip
-        self._addresses = addresses
+        chosen: dict[str, Any] = {
+            "home": home, "base_model": str(base), "lease_seconds": LEASE_SECONDS, "job_niceness": 0, "job_retry_seconds": 1,
+            **addresses,
+        }  # fmt: skip
+        # Workers read the same settings from their environment.
+        self._environment = {f"LORAD_{name.upper()}": str(value) for name, value in chosen.items()}
+        self.settings = Settings.model_validate(chosen)
         self.registry = open_registry(self.settings)
         self.jobs = open_jobs(self.settings, self.registry.database)
         self.files = open_files(self.settings, self.registry.database, self.jobs.uses)
@@ -72,13 +75,8 @@ class Place:
             worker_dies_at: 1 is the first call; 0: never.
             trainer_dies_at: likewise.
         """
-        environment = {
-            **os.environ, "LORAD_HOME": str(self.settings.home), "LORAD_BASE_MODEL": self.settings.base_model,
-            "LORADLEASE_SECONDS": str(LEASE_SECONDS), "LORAD_JOB_NICENESS": "0", "LORAD_JOB_RETRY_SECONDS": "1",
-            **{f"LORAD_{name.upper()}": value for name, value in self._addresses.items()},
-        }  # fmt: skip
         command = [*within, sys.executable, "-P", str(_DYING), "worker", str(worker_dies_at), str(trainer_dies_at)]
-        return psutil.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        return psutil.Popen(command, env=os.environ | self._environment, stderr=subprocess.DEVNULL)
 
     def adapter(self, job: Job) -> bytes:
         """The published weights."""
