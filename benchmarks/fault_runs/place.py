@@ -36,8 +36,8 @@ class Place:
 
     def __init__(self, home: Path, base: Path, **addresses: Any) -> None:
         chosen: dict[str, Any] = {
-            "home": home, "base_model": str(base), "lease_seconds": LEASE_SECONDS, "job_niceness": 0, "job_retry_seconds": 1,
-            **addresses,
+            "home": home, "base_model": str(base), "lease_seconds": LEASE_SECONDS, "job_niceness": 0,
+            "job_retry_seconds": 1, **addresses,
         }  # fmt: skip
         # Workers read the same settings from their environment.
         self._environment = {f"LORAD_{name.upper()}": str(value) for name, value in chosen.items()}

@@ -84,13 +84,13 @@ def sleeps(place: Place, counts: Counts, num_sleeps: int) -> None:
                 sleeper.suspend()  # noqa: B023 - used up within the turn
             time.sleep(LEASE_SECONDS + 1)
             others.append(place.start())  # noqa: B023
-            time.sleep(2)
+            while not _taken_over(place, job):
+                time.sleep(0.05)
+            counts.faults += 1
             sleeper.resume()  # noqa: B023
             return True
 
         place.watch(job, counts, stop)
-        said = [event.message for event in place.jobs.events_since(TENANT, job.id, 0)]
-        counts.faults += any("worker was lost" in message for message in said)
         for process in (sleeper, *others):
             end(process)
 
@@ -126,3 +126,8 @@ def outages(place: Place, counts: Counts, num_outages: int, down: Callable[[], N
 
         place.watch(place.make(), counts, strike)
     end(worker)
+
+
+def _taken_over(place: Place, job: Job) -> bool:
+    """Whether a worker has said that another lost the job."""
+    return any("worker was lost" in event.message for event in place.jobs.events_since(TENANT, job.id, 0))
