@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 PIP_FLAGS ?=
 # On the base as the demo's adapter was trained: it makes up for that base's rounding too.
 SERVE_FLAGS ?= --quantization nf4
+# Each holds a model or two: a few gigabytes.
+TEST_PROCESSES ?= 2
 # Where `make demo` and `make serve` keep the base and the registry.
 export LORAD_HOME ?= $(CURDIR)/.lorad
 
@@ -42,7 +44,7 @@ serve: setup ## Serve the base and every adapter in the registry on http://127.0
 	$(BIN)/lorad serve $(SERVE_FLAGS)
 
 test: setup ## Run the whole test suite.
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED) $(TOOLS_INSTALLED) ## Lint, types, layers, container and cluster manifests.
 	$(BIN)/ruff check .
