@@ -1,7 +1,7 @@
 """A gate's policy: what must hold of a candidate before an alias may point to it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -136,6 +136,24 @@ class Policy(_Strict):
     def references(self) -> tuple[str, ...]:
         """The models that the candidate is held against: the alias first, then what conditions name."""
         return tuple(dict.fromkeys([self.alias, *self._named()]))
+
+    def check_measured(self, metrics: Mapping[str, Sequence[str]]) -> None:
+        """Check that the suites give the metrics that conditions name.
+
+        Args:
+            metrics: what the scorers of each suite give; nothing where a suite leaves them open.
+
+        Raises:
+            GateError: says which condition's metric nothing gives, and what is given.
+        """
+        for condition in self.conditions:
+            metric = None if isinstance(condition, PassCondition) else condition.metric
+            suite = condition.suite if isinstance(condition, MetricCondition) else None
+            given = [metrics[name] for name in ([suite] if suite else self.all_suites)]
+            if metric is not None and all(given) and not any(metric in each for each in given):
+                where = f"suite {suite!r}" if suite else f"the suites {', '.join(self.all_suites)}"
+                known = ", ".join(dict.fromkeys(each for names in given for each in names))
+                raise GateError(f"no scorer of {where} gives {metric}; they give {known}")
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored, and as YAML and JSON have it."""

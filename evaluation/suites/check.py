@@ -1,6 +1,7 @@
 """What can be wrong with a suite before any tokenizer or model has seen it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from corpus.errors import RowError
@@ -25,18 +26,20 @@ def check(suite: Suite) -> None:
             nothing that is measured; says which case or metric.
     """
     check_form(suite)
-    cases = [_stand_in(index, case) for index, case in enumerate(suite.cases)]
-    # A suite may leave the choice of scorers to whoever runs it.
-    scored = [case for case in cases if suite.scorers or case.scorers is not None]
     try:
-        plan = Plan(scored, suite.scorers) if scored else None
+        plan = _plan(suite)
         if plan is not None:
             plan.check()
         if suite.thresholds:
             check_metrics(tuple(suite.thresholds))
     except EvaluationError as error:
         raise InvalidSuiteError(str(error)) from error
-    _check_thresholds(suite, plan)
+    _check_thresholds(suite, _metrics(plan))
+
+
+def metrics_of(suite: Suite) -> tuple[str, ...]:
+    """What the suite's own scorers give; nothing where it leaves the choice of scorers to whoever runs it."""
+    return _metrics(_plan(suite))
 
 
 def check_form(suite: Suite) -> None:
@@ -57,8 +60,18 @@ def check_form(suite: Suite) -> None:
             raise InvalidSuiteError(f"case {index}: messages: {error}") from error
 
 
-def _check_thresholds(suite: Suite, plan: Plan | None) -> None:
-    measured = [] if plan is None else [metric for each in plan.measured for metric in each.scorer.metrics]
+def _plan(suite: Suite) -> Plan | None:
+    cases = [_stand_in(index, case) for index, case in enumerate(suite.cases)]
+    # A suite may leave the choice of scorers to whoever runs it.
+    scored = [case for case in cases if suite.scorers or case.scorers is not None]
+    return Plan(scored, suite.scorers) if scored else None
+
+
+def _metrics(plan: Plan | None) -> tuple[str, ...]:
+    return () if plan is None else tuple(metric for each in plan.measured for metric in each.scorer.metrics)
+
+
+def _check_thresholds(suite: Suite, measured: Sequence[str]) -> None:
     for metric, least in suite.thresholds.items():
         if not math.isfinite(least):
             raise InvalidSuiteError(f"thresholds: {metric} is {least}; it must be a finite number")

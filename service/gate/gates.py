@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from adapters.reference import check_name
 from evaluation.errors import EvaluationError, GateError
 from evaluation.gate.policy import Policy
+from evaluation.suites.check import metrics_of
 from evaluation.suites.store import Suites
 from service.gate.asking import MAX_ACTOR_CHARS, ask, check_of
 from service.gate.errors import TooManyGatesError, UnknownCheckError, UnknownGateError
@@ -36,7 +37,7 @@ class Gates:
 
         Raises:
             InvalidNameError: adapter or alias is not well formed.
-            GateError: the policy names no suite.
+            GateError: the policy names no suite, or a metric that its suites do not give.
             UnknownSuiteError: there is none of that name.
             TooManyGatesError: the tenant keeps as many as may be.
         """
@@ -44,8 +45,7 @@ class Gates:
         check_name(policy.alias, "alias")
         if not policy.all_suites:
             raise GateError("the policy names no suite to run: write 'on SUITE' or give suites")
-        for suite in policy.all_suites:
-            self._suites.get(tenant, suite)
+        policy.check_measured({name: metrics_of(self._suites.get(tenant, name).suite) for name in policy.all_suites})
         with self._database.session() as session:
             self._database.serialise(session, f"gates of {tenant}")
             now, row = now_of(session), session.get(GateRow, (tenant, adapter, policy.alias))

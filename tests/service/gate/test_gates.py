@@ -39,6 +39,18 @@ def test_what_cannot_be_a_gate_is_refused(house: GateHouse) -> None:
         house.ask(1)
 
 
+@pytest.mark.parametrize(
+    "conditions",
+    ["f1 >= prod", "f1 >= 0.5 on tickets", "exact_match >= prod and no suite drops significantly in f1"],
+)
+def test_a_metric_that_no_scorer_of_the_suites_gives_is_refused(house: GateHouse, conditions: str) -> None:
+    house.set()
+    before = house.gates.get(TENANT, "support", "prod")
+    with pytest.raises(GateError, match="gives f1; they give exact_match"):
+        house.gates.set(TENANT, "support", parse(f"promote to prod on tickets if {conditions}"), "ann")
+    assert house.gates.get(TENANT, "support", "prod") == before
+
+
 def test_as_many_gates_are_kept_as_may(house: GateHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.gate.gates._MAX_GATES", 1)
     house.set()
