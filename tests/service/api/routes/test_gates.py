@@ -101,6 +101,12 @@ def test_a_gate_is_set_shown_listed_and_taken_away(server: Running) -> None:
         ("promote to prod if exact_mach >= prod", ("greetings",), 400, "Unknown metric 'exact_mach'"),
         ("promote to prod if loss >= prod", ("greetings",), 400, "better when lower: write < or <="),
         ("promote to canary if loss <= canary", ("greetings",), 400, "it is a gate of 'prod'"),
+        (
+            "promote to prod if f1 >= prod",
+            ("greetings",),
+            400,
+            "no scorer of the suites greetings gives f1; they give loss",
+        ),
         (LOSS, (), 400, "names no suite to run"),
         (LOSS, ("nobody",), 404, "no suite 'nobody'"),
         ({"conditions": [{"kind": "better"}]}, ("greetings",), 400, "policy.conditions.0"),
