@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import httpx
@@ -18,19 +18,27 @@ class Streams:
         server: who answers.
         client: for the server.
         asks: one stream each.
-        max_tokens: enough to outlast what is measured.
+        max_tokens: of an answer; enough to outlast what is measured, where there are no further prompts.
+        prompts: what a stream asks next when its answer is whole, so that texts stay of the same length. First answers
+            are of different lengths, and streams do not end together.
     """
 
-    def __init__(self, server: HttpServer, client: httpx.AsyncClient, asks: Sequence[Ask], max_tokens: int) -> None:
-        self._clocks: list[list[float]] = [[] for _ in asks]
-        self._tasks = [
-            asyncio.create_task(self._read(server, client, ask, max_tokens, clocks))
-            for ask, clocks in zip(asks, self._clocks, strict=True)
-        ]
+    def __init__(
+        self,
+        server: HttpServer,
+        client: httpx.AsyncClient,
+        asks: Sequence[Ask],
+        max_tokens: int,
+        prompts: Iterator[str] | None = None,
+    ) -> None:
+        self._server, self._client = server, client
+        self._max_tokens, self._prompts = max_tokens, prompts
+        self._answers: list[list[list[float]]] = [[] for _ in asks]
+        self._tasks = [asyncio.create_task(self._read(index, ask)) for index, ask in enumerate(asks)]
 
     async def reach(self, num_tokens: int) -> None:
         """Waits until every stream has brought so much."""
-        while min(len(clocks) for clocks in self._clocks) < num_tokens:
+        while min(sum(map(len, answers)) for answers in self._answers) < num_tokens:
             self.check()
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -54,17 +62,23 @@ class Streams:
                 raise AssertionError("a stream ended before the measurement did")
 
     def gaps(self, start: float, end: float) -> list[float]:
-        """Seconds between neighbouring tokens of a stream, of all streams, where some of it lies in the interval."""
+        """Seconds between neighbouring tokens of an answer, of all streams, where some of it lies in the interval."""
         return [
             later - earlier
-            for clocks in self._clocks
+            for clocks in itertools.chain.from_iterable(self._answers)
             for earlier, later in itertools.pairwise(clocks)
             if earlier < end and later > start
         ]
 
-    @staticmethod
-    async def _read(
-        server: HttpServer, client: httpx.AsyncClient, ask: Ask, max_tokens: int, clocks: list[float]
-    ) -> None:
-        async for clock in server.stream(client, ask.prompt, ask.adapter, max_tokens):
-            clocks.append(clock)
+    async def _read(self, index: int, ask: Ask) -> None:
+        num_tokens = self._max_tokens
+        if self._prompts:
+            num_tokens = max(num_tokens * (index + 1) // len(self._answers), 1)
+        while True:
+            clocks = list[float]()
+            self._answers[index].append(clocks)
+            async for clock in self._server.stream(self._client, ask.prompt, ask.adapter, num_tokens):
+                clocks.append(clock)
+            if self._prompts is None:
+                return
+            ask, num_tokens = Ask(next(self._prompts), ask.adapter), self._max_tokens

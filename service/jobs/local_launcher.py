@@ -17,6 +17,9 @@ _LAST_BYTES = 8192
 _KILL_SECONDS = 10
 _LONGEST_LINE = 1 << 20
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_SPINS = "1000"
+"""Of a trainer's thread that waits for another, before it sleeps: a server on the same cores goes without them.
+Alone it is as fast as with OpenMP's own 300,000; with none it is a tenth slower."""
 
 
 class LocalLauncher:
@@ -32,7 +35,7 @@ class LocalLauncher:
     def start(self, launch: Launch) -> "LocalRun":
         """See `Launcher`."""
         resources = launch.resources
-        environment = {**os.environ, **launch.environment}
+        environment = {**os.environ, **_patience(), **launch.environment}
         if resources.cpu_threads is not None:
             environment |= dict.fromkeys(_THREADS, str(resources.cpu_threads))
         leash = (sys.executable, "-m", "service.jobs.leash")
@@ -115,3 +118,8 @@ class LocalRun:
                 return file.read().decode("utf-8", "replace").strip()
         except OSError:
             return ""
+
+
+def _patience() -> dict[str, str]:
+    """Unless the operator has decided."""
+    return {} if "OMP_WAIT_POLICY" in os.environ else {"GOMP_SPINCOUNT": _SPINS}

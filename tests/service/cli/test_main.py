@@ -25,6 +25,21 @@ def test_light_commands_leave_what_is_heavy_unloaded(arguments: list[str], tmp_p
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "None")],
+)
+def test_threads_soon_sleep_unless_the_operator_says_how_they_wait(given: dict[str, str], spins: str) -> None:
+    code = (
+        "import os, sys\nfrom service.cli.main import main\nsys.argv = ['lorad', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    print(os.environ.get('GOMP_SPINCOUNT'))\n"
+    )
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in names} | given
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == spins
+
+
 def test_importing_the_training_configuration_leaves_torch_unloaded() -> None:
     code = "import sys, training.config, service.training.spec; sys.exit(3 if 'torch' in sys.modules else 0)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

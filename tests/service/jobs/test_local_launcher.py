@@ -57,6 +57,22 @@ def test_a_command_tells_its_lines_its_last_words_and_its_status(launcher: Local
     assert run.last_words() == "bad"
 
 
+@pytest.mark.parametrize(("policy", "spins"), [(None, "1000"), ("PASSIVE", None)])
+def test_a_commands_threads_soon_sleep_unless_the_operator_says_how_they_wait(
+    launcher: LocalLauncher,
+    runs: list[LocalRun],
+    policy: str | None,
+    spins: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if policy:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    runs.append(launcher.start(launch("import os; print(os.environ.get('GOMP_SPINCOUNT'))")))
+    assert list(runs[0].lines()) == [str(spins)]
+
+
 def test_an_interrupt_reaches_the_command(launcher: LocalLauncher, runs: list[LocalRun]) -> None:
     code = (
         "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(75)); print('up', flush=True); time.sleep(60)"
