@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 # Beside the tests' servers, which are no package that is installed.
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True, help="whose tokenizer is used")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--durable", type=int, default=200, help="most calls to die at")
+    parser.add_argument("--durable-from", type=int, default=1, metavar="N", help="the call to begin with")
     parser.add_argument("--sleeps", type=int, default=20)
     parser.add_argument("--disks", type=int, default=20)
     parser.add_argument("--databases", type=int, default=10, help="times at which PostgreSQL crashes")
@@ -75,7 +77,7 @@ def main() -> None:
         base = tiny_base(options.base, folder / "tiny")
         place = Place(folder / "home", base)
         row("killed at random", options.kills, place, random_kills)
-        row("killed at a durable call", options.durable, place, durable_kills)
+        row("killed at a durable call", options.durable, place, partial(durable_kills, first=options.durable_from))
         row("stopped past the lease", options.sleeps, place, sleeps)
         row("disk full", options.disks, place, full_disks)
         place.registry.database.dispose()

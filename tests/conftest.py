@@ -15,11 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 pytest_plugins = ["tests.servers.postgresql", "tests.servers.s3"]
+
+# A busy machine is no failure: no example and no generator is timed. On CI the examples are always the same.
+settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).parents[1]
 

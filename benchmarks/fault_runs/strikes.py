@@ -43,10 +43,10 @@ def random_kills(place: Place, counts: Counts, num_kills: int) -> None:
     end(worker)
 
 
-def durable_kills(place: Place, counts: Counts, most: int) -> None:
+def durable_kills(place: Place, counts: Counts, most: int, first: int = 1) -> None:
     """Worker and trainer die at their first, second, … call, until they have no such call left."""
     for which in ("worker_dies_at", "trainer_dies_at"):
-        for number in range(1, most + 1):
+        for number in range(first, first + most):
             job, worker = place.make(), place.start(**{which: number})
             died = False
 

@@ -18,7 +18,7 @@ def layer(linear: nn.Linear) -> Int8Linear:
     return Int8Linear(linear)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(num_rows=st.integers(1, 40), at=st.integers(0, 39), loudness=st.sampled_from([1e-3, 1.0, 1e4]))
 def test_a_row_gives_the_same_bits_in_any_batch(layer: Int8Linear, num_rows: int, at: int, loudness: float) -> None:
     generator = torch.Generator().manual_seed(num_rows)

@@ -12,7 +12,7 @@ from base.rendering import Example, Renderer, create_renderer, document, raw, st
 
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|pad|>")
 TEXTS = st.lists(st.one_of(st.text(max_size=12), st.sampled_from(SPECIAL)), max_size=4).map("".join)
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 SaveTokenizer = Callable[..., PreTrainedTokenizerBase]
 Messages = list[dict[str, Any]]

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -25,20 +25,17 @@ def whole(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
     return str(tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-@settings(deadline=None)
 @given(IDS)
 def test_joined_pieces_are_the_decoding_of_all_tokens(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> None:
     assert "".join(deltas(tokenizer, token_ids)) == whole(tokenizer, token_ids)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_comes_out_as_it_went_in(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
     pieces = deltas(tokenizer, list(tokenizer(text)["input_ids"]))
     assert "".join(pieces) == whole(tokenizer, list(tokenizer(text)["input_ids"]))
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="ab é", max_size=30), STOPS)
 def test_the_text_ends_before_a_stop_string_however_tokens_cut_it(
     tokenizer: PreTrainedTokenizerBase, text: str, stop: tuple[str, ...]
@@ -89,7 +86,6 @@ def sentencepiece(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokeniz
     return PreTrainedTokenizerFast(tokenizer_file=str(Path(file)), clean_up_tokenization_spaces=True)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([2, 3, 4, 6, 7]), max_size=12))
 def test_spaces_that_depend_on_what_came_before_come_out_right(
     sentencepiece: PreTrainedTokenizerBase, token_ids: list[int]

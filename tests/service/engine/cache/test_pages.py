@@ -380,5 +380,5 @@ class Machine(RuleBasedStateMachine):
         assert (self.pages.hits, self.pages.queries) == (self.hits, self.queries)
 
 
-Machine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+Machine.TestCase.settings = settings(max_examples=80, stateful_step_count=40)
 TestPages = Machine.TestCase

@@ -97,5 +97,5 @@ class Machine(RuleBasedStateMachine):
         assert len(self.index) == len(self.model)
 
 
-Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestPrefixIndex = Machine.TestCase

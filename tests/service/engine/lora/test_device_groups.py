@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.lora.device_groups import Capacity, DeviceGroups, RowSpan
@@ -58,7 +58,6 @@ def steps(draw: st.DrawFn) -> list[RowSpan]:
     return draw(st.permutations(spans))
 
 
-@settings(deadline=None)
 @given(steps(), st.booleans(), st.sampled_from([1, 4, 16]))
 def test_every_entry_lies_in_one_tile_of_its_slot_and_every_row_in_one_row_tile(
     spans: list[RowSpan], static_grid: bool, block_m: int
@@ -69,7 +68,6 @@ def test_every_entry_lies_in_one_tile_of_its_slot_and_every_row_in_one_row_tile(
     assert entries_of_row_tiles(groups) == expected_entries(spans)
 
 
-@settings(deadline=None)
 @given(steps(), st.sampled_from([1, 4, 16]))
 def test_the_tightest_capacity_that_holds_a_step_has_room_for_its_tiles(spans: list[RowSpan], block_m: int) -> None:
     adapted = [span for span in spans if span.slots]

@@ -66,7 +66,7 @@ def layers(
     return Layers(make_weights, make_parts, torch_acceleration.add_changes)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(steps, min_size=1, max_size=4))
 def test_any_steps_one_after_the_other_give_what_the_plain_routing_gives(layers: Layers, steps: list[Any]) -> None:
     for step in steps:

@@ -138,7 +138,7 @@ def check(bench: Bench, rows: Sequence[Row]) -> None:
 
 
 @pytest.mark.parametrize("batching", [None, True, False], ids=["as it pays", "always batched", "always runs"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=steps.filter(bool), name=st.sampled_from(["one", "equal", "uneven", "biased"]))
 def test_any_mix_is_the_sum_of_what_each_adapter_adds(
     benches: dict[str, Bench], batching: bool | None, rows: list[Row], name: str

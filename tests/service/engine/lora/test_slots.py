@@ -106,7 +106,7 @@ class SlotMachine(RuleBasedStateMachine):
 
 
 def test_slots_hold_what_was_written_whatever_comes_and_goes() -> None:
-    run_state_machine_as_test(SlotMachine, settings=settings(max_examples=40, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(SlotMachine, settings=settings(max_examples=40, stateful_step_count=20))
 
 
 def test_a_slot_cannot_be_freed_twice() -> None:

@@ -520,5 +520,5 @@ class Machine(RuleBasedStateMachine):
         self.residency.close()
 
 
-Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestResidency = Machine.TestCase

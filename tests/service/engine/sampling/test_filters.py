@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import (
     LogitsProcessorList,
@@ -60,7 +60,6 @@ LIMITS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(limits=st.lists(LIMITS, min_size=1, max_size=4), size=st.sampled_from([64, 1000]))
 def test_the_distribution_is_that_of_transformers(limits: list[SamplingParams], size: int) -> None:
     # Flat enough that sorting the likeliest only is at times not enough.
@@ -70,7 +69,6 @@ def test_the_distribution_is_that_of_transformers(limits: list[SamplingParams], 
         torch.testing.assert_close(found[row], warped(logits[row], each), rtol=1e-4, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(limits=st.lists(LIMITS, min_size=2, max_size=5))
 def test_together_is_bit_for_bit_as_alone(limits: list[SamplingParams]) -> None:
     logits = random_logits(len(limits), 1000, spread=1.5)

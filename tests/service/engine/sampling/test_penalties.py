@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import RepetitionPenaltyLogitsProcessor
 
@@ -23,7 +23,6 @@ def seen(prompt: list[int], answer: list[int], **strengths: float) -> SeenTokens
     return tokens
 
 
-@settings(deadline=None)
 @given(prompt=TOKENS.filter(len), answer=TOKENS, penalty=st.floats(0.5, 2))
 def test_repetition_is_that_of_transformers(prompt: list[int], answer: list[int], penalty: float) -> None:
     logits = random_logits(1)
@@ -33,7 +32,6 @@ def test_repetition_is_that_of_transformers(prompt: list[int], answer: list[int]
     torch.testing.assert_close(logits, expected)
 
 
-@settings(deadline=None)
 @given(answer=TOKENS, presence=st.floats(-2, 2), frequency=st.floats(-2, 2))
 def test_presence_and_frequency_are_those_of_openai(answer: list[int], presence: float, frequency: float) -> None:
     logits = random_logits(1)

@@ -43,7 +43,7 @@ def run(states: list[SamplingState], keys: list[int], steps: int = 6) -> list[li
     return found
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(kinds=st.lists(st.sampled_from(range(len(MANY_KINDS))), min_size=1, max_size=8), seed=st.integers(0, 99))
 def test_a_row_chooses_as_if_alone_wherever_it_stands(kinds: list[int], seed: int) -> None:
     together = run([state(seed + kind, **MANY_KINDS[kind]) for kind in kinds], kinds)

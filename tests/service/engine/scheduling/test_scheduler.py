@@ -326,5 +326,5 @@ class Machine(RuleBasedStateMachine):
             assert found == ([] if run.num_scored is None else list(range(run.num_prompt - 1)))
 
 
-Machine.TestCase.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
+Machine.TestCase.settings = settings(max_examples=80, stateful_step_count=25)
 TestScheduler = Machine.TestCase

@@ -304,5 +304,5 @@ class Machine(RuleBasedStateMachine):
         assert self.waiting.overdue(self.now) is self.barrier()
 
 
-Machine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Machine.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestWaitingQueue = Machine.TestCase
